@@ -1,0 +1,53 @@
+/**
+ * What can go wrong below `csi/`, as kinds. The gRPC code of each kind is chosen per RPC in
+ * `csi/status.ts`, nowhere else.
+ */
+export type FailureKind =
+  /** A field of the request cannot be used. The message names the field. */
+  | 'invalid-request'
+  /** Nothing is at that path, or the volume is not there. */
+  | 'not-found'
+  /** The volume is already staged or published there in an incompatible way. */
+  | 'incompatible'
+  /** The request is good, but the present state of the volume or node forbids it. */
+  | 'precondition'
+  /** Another call on the same volume is running. */
+  | 'conflict'
+  /** The driver (by its `init` answer) does not do this. */
+  | 'unsupported'
+  /** The driver ran and failed, or its answer could not be used. */
+  | 'driver-failed'
+  /** The driver could not be started, or its `init` fails. */
+  | 'driver-unusable'
+  /** The driver was ended after its time limit: what it did is not known. */
+  | 'driver-timeout'
+  /** A program of the host (mount, blkid, …) failed. */
+  | 'host-failed'
+  /** A program of the host did not end in time, as on a hung mount. */
+  | 'host-timeout'
+  /** Something is still mounted, or a directory is not empty, after an unmount. */
+  | 'busy'
+  /** flexcsi is ending: it takes no new calls. */
+  | 'draining';
+
+/** An error that users see. The message is one line, without secrets, and says what to do where that is known. */
+export class Failure extends Error {
+  override readonly name = 'Failure';
+  readonly kind: FailureKind;
+
+  constructor(kind: FailureKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+}
+
+/** The text of anything that was thrown. */
+export function errorMessage(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The errno name (`ENOENT`, …) of an error of the operating system. */
+export function errorCode(error: unknown): string | undefined {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  return undefined;
+}

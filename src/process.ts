@@ -1,0 +1,245 @@
+/**
+ * Starts programs: the only place that does, drivers and host tools alike. Everything else receives a
+ * `Run`, so that how programs are started (in a container, through nsenter, by a helper process) can change
+ * without touching the callers.
+ */
+import { closeSync, constants, mkdtempSync, openSync, rmdirSync, unlinkSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { errorCode } from './errors.ts';
+
+export interface Command {
+  /** A path, or a name that is looked up on PATH. */
+  readonly file: string;
+  readonly args: readonly string[];
+  /** What the program reads on standard input; nothing (`/dev/null`) when left out. */
+  readonly stdin?: string;
+  /** `/` when left out: kubelet's own working directory, which drivers inherited. */
+  readonly cwd?: string;
+  /** The whole environment; this process's own when left out. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Milliseconds until the program's process group gets SIGTERM, and ten seconds later SIGKILL. */
+  readonly timeoutMs: number;
+  /** Bytes of output after which the process group is ended; 1 MiB when left out. */
+  readonly maxOutputBytes?: number;
+}
+
+/** How a program ended. Never thrown: a program that fails is an ordinary result here. */
+export interface Ended {
+  /** The errno name (`ENOENT`, `EACCES`, …) when the program could not be started. */
+  readonly startError?: string;
+  readonly exitCode?: number;
+  /** The name of the signal that killed it, `SIGKILL` for instance. */
+  readonly signal?: string;
+  /** Standard output and standard error in the order in which they were written, as kubelet reads them. */
+  readonly output: Buffer;
+  /** The time limit passed. The program may still have ended well: see `exitCode`. */
+  readonly timedOut: boolean;
+  /** The output limit was passed; `output` holds what came before. */
+  readonly tooMuchOutput: boolean;
+  /** Not even SIGKILL ended it (a process in uninterruptible sleep): it is still there. */
+  readonly abandoned: boolean;
+  readonly durationMs: number;
+}
+
+/** Starts a program and resolves when it has ended. Never rejects for anything that the program does. */
+export type Run = (command: Command) => Promise<Ended>;
+
+const MIB = 1024 * 1024;
+/** Between SIGTERM and SIGKILL. Kubelet's own figure for a driver past its time limit. */
+const KILL_AFTER_MS = 10_000;
+/** After SIGKILL: a process that is still there then sleeps in the kernel and is left to itself. */
+const ABANDON_AFTER_MS = 5_000;
+/** After the program's exit: what its children still write to the pipe. A daemon may hold it open for ever. */
+const OUTPUT_GRACE_MS = 200;
+
+/**
+ * A `Run` that starts programs in this process's own namespaces: no shell, own session and process group,
+ * stdout and stderr one pipe.
+ *
+ * The pipe is a FIFO, not Node's `pipe`, which is a socket: `echo x > /dev/stderr`, a common line in drivers,
+ * fails on a socket (ENXIO), and two sockets would lose the order of the two streams.
+ */
+export function createRun(): Run {
+  const idle: Fifo[] = [];
+  return async (command) => {
+    const started = performance.now();
+    const fifo = idle.pop() ?? (await createFifo());
+    const collector = new OutputCollector(fifo, command.maxOutputBytes ?? MIB);
+    const result = await execute(command, fifo, collector);
+    // Only a FIFO that all writers have closed is used again: a daemon may go on writing to the others.
+    const output = collector.finish(() => idle.push(fifo));
+    return { ...result, output, durationMs: performance.now() - started };
+  };
+}
+
+type Outcome = Omit<Ended, 'output' | 'durationMs'>;
+
+async function execute(command: Command, fifo: Fifo, collector: OutputCollector): Promise<Outcome> {
+  const writeEnd = fifo.open(constants.O_WRONLY);
+  let timedOut = false;
+  let tooMuchOutput = false;
+  let subprocess: ReturnType<typeof spawn>;
+  try {
+    subprocess = spawn(command, writeEnd);
+  } catch (error) {
+    // Node refuses some arguments (a NUL byte) before it tries.
+    closeSync(writeEnd);
+    await collector.untilEnd(OUTPUT_GRACE_MS);
+    return { startError: errorCode(error) ?? 'EINVAL', timedOut, tooMuchOutput, abandoned: false };
+  }
+  closeSync(writeEnd);
+
+  const group = subprocess.pid;
+  const abandoned = Promise.withResolvers<'abandoned'>();
+  const timers: NodeJS.Timeout[] = [];
+  const end = (): void => {
+    signalGroup(group, 'SIGTERM');
+    timers.push(
+      setTimeout(() => signalGroup(group, 'SIGKILL'), KILL_AFTER_MS),
+      setTimeout(() => abandoned.resolve('abandoned'), KILL_AFTER_MS + ABANDON_AFTER_MS),
+    );
+  };
+  timers.push(
+    setTimeout(() => {
+      timedOut = true;
+      end();
+    }, command.timeoutMs),
+  );
+  collector.onLimit(() => {
+    tooMuchOutput = true;
+    end();
+  });
+
+  const ended = await Promise.race([subprocess, abandoned.promise]);
+  for (const timer of timers) clearTimeout(timer);
+  if (ended === 'abandoned') return { timedOut, tooMuchOutput, abandoned: true };
+  await collector.untilEnd(OUTPUT_GRACE_MS);
+  // Its children stay when the program succeeded (a FUSE daemon); a program that was ended takes them along.
+  if ((timedOut || tooMuchOutput) && ended.exitCode !== 0) signalGroup(group, 'SIGKILL');
+  return {
+    ...(ended.exitCode === undefined && ended.signal === undefined
+      ? { startError: ended.code ?? 'UNKNOWN' }
+      : {}),
+    ...(ended.exitCode === undefined ? {} : { exitCode: ended.exitCode }),
+    ...(ended.signal === undefined ? {} : { signal: ended.signal }),
+    timedOut,
+    tooMuchOutput,
+    abandoned: false,
+  };
+}
+
+function spawn(command: Command, writeEnd: number) {
+  // execa takes any descriptor; its types only list the first ones.
+  const pipe = writeEnd as 3;
+  return execa(command.file, command.args, {
+    ...(command.stdin === undefined ? { stdin: 'ignore' as const } : { input: command.stdin }),
+    stdout: pipe,
+    stderr: pipe,
+    cwd: command.cwd ?? '/',
+    ...(command.env === undefined ? {} : { env: command.env, extendEnv: false }),
+    // A new session, so that the whole process group can be signalled and a terminal's Ctrl-C stays ours.
+    detached: true,
+    // Running drivers outlive flexcsi: one that is killed half way is worse than a slow one.
+    cleanup: false,
+    buffer: false,
+    reject: false,
+  });
+}
+
+function signalGroup(group: number | undefined, signal: NodeJS.Signals): void {
+  if (group === undefined) return;
+  try {
+    process.kill(-group, signal);
+  } catch {
+    // ESRCH: all of it has ended.
+  }
+}
+
+/** A FIFO without a name: any number of ends can be opened while `base` is open. */
+interface Fifo {
+  open(flags: number): number;
+}
+
+async function createFifo(): Promise<Fifo> {
+  const directory = mkdtempSync(join(tmpdir(), 'flexcsi-'));
+  const path = join(directory, 'output');
+  try {
+    await execa('mkfifo', ['-m', '0600', path], { stdio: 'ignore' });
+    const base = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    unlinkSync(path);
+    return { open: (flags) => openSync(`/proc/self/fd/${base}`, flags) };
+  } finally {
+    rmdirSync(directory);
+  }
+}
+
+/** Reads a FIFO to its end, keeping at most `limit` bytes. */
+class OutputCollector {
+  readonly #socket: Socket;
+  readonly #limit: number;
+  readonly #ended: Promise<void>;
+  #chunks: Buffer[] = [];
+  #size = 0;
+  #overLimit: () => void = () => {};
+
+  constructor(fifo: Fifo, limit: number) {
+    this.#limit = limit;
+    this.#socket = new Socket({
+      fd: fifo.open(constants.O_RDONLY | constants.O_NONBLOCK),
+      readable: true,
+      writable: false,
+    });
+    this.#ended = new Promise((resolve) => {
+      this.#socket.on('end', () => resolve());
+      // Reading a FIFO does not fail; if it does, it is as good as its end, and `untilEnd` has its own limit.
+      this.#socket.on('error', () => resolve());
+    });
+    this.#socket.on('data', (chunk: Buffer) => this.#keep(chunk));
+  }
+
+  #keep(chunk: Buffer): void {
+    const room = this.#limit - this.#size;
+    if (chunk.length <= room) {
+      this.#chunks.push(chunk);
+      this.#size += chunk.length;
+      return;
+    }
+    if (room > 0) this.#chunks.push(chunk.subarray(0, room));
+    this.#size = this.#limit;
+    this.#overLimit();
+    this.#overLimit = () => {};
+  }
+
+  /** Calls back once when more than the limit arrives. */
+  onLimit(callback: () => void): void {
+    this.#overLimit = callback;
+  }
+
+  /** Resolves when all writers have closed their end, or after `graceMs`. */
+  async untilEnd(graceMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const grace = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, graceMs);
+    });
+    await Promise.race([this.#ended, grace]);
+    clearTimeout(timer);
+  }
+
+  /**
+   * What was collected, and calls `drained` when nobody writes any more: now, or when the daemon that still
+   * holds the other end lets go. Until then reading goes on: closing our end would kill it (SIGPIPE) at its
+   * next line.
+   */
+  finish(drained: () => void): Buffer {
+    const output = Buffer.concat(this.#chunks);
+    this.#chunks = [];
+    this.#socket.removeAllListeners('data');
+    this.#socket.resume();
+    this.#socket.unref();
+    void this.#ended.then(drained);
+    return output;
+  }
+}
