@@ -1,0 +1,25 @@
+/** Logs: one JSON object per line, or lines for people. Nothing here sees a secret: texts are masked before. */
+import { type Logger as PinoLogger, pino } from 'pino';
+import { PinoPretty } from 'pino-pretty';
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+export const logFormats = ['json', 'pretty'] as const;
+export type LogFormat = (typeof logFormats)[number];
+
+export type Logger = PinoLogger;
+
+/** A logger that writes to standard error, so that standard output stays free for what a command prints. */
+export function createLogger(level: LogLevel, format: LogFormat): Logger {
+  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  if (format === 'json') return pino(options, pino.destination({ dest: 2, sync: true }));
+  return pino(
+    options,
+    PinoPretty({ destination: 2, sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }),
+  );
+}
+
+/** A logger that writes nothing. */
+export function silentLogger(): Logger {
+  return pino({ level: 'silent' });
+}
