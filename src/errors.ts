@@ -27,6 +27,10 @@ export type FailureKind =
   | 'host-timeout'
   /** Something is still mounted, or a directory is not empty, after an unmount. */
   | 'busy'
+  /** Nobody told flexcsi the options or size that an expansion needs. */
+  | 'expand-unknown'
+  /** A call failed, and what it had mounted could not be taken back. */
+  | 'undo-failed'
   /** flexcsi is ending: it takes no new calls. */
   | 'draining';
 

@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, mkdtempSync, openSync, rmdirSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { constants as system, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { errorCode } from './errors.ts';
@@ -73,6 +73,20 @@ export function createRun(): Run {
     const output = collector.finish(() => idle.push(fifo));
     return { ...result, output, durationMs: performance.now() - started };
   };
+}
+
+/**
+ * Runs a program in place of this one: same terminal, same signals. Answers its exit code (128 + number for a
+ * signal, as shells do); -1 when it could not be started.
+ */
+export async function runInPlace(
+  file: string,
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<number> {
+  const ended = await execa(file, args, { stdio: 'inherit', env, reject: false });
+  if (ended.exitCode !== undefined) return ended.exitCode;
+  return ended.signal === undefined ? -1 : 128 + system.signals[ended.signal];
 }
 
 type Outcome = Omit<Ended, 'output' | 'durationMs'>;

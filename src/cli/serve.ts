@@ -1,0 +1,109 @@
+/** `flexcsi serve`: puts the parts together, serves, and drains when told to end. */
+import { access, constants, mkdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { parseEndpoint } from '../csi/endpoint.ts';
+import { CsiServer } from '../csi/server.ts';
+import { errorMessage, Failure } from '../errors.ts';
+import { checkCsiName, csiName, flexNameOf } from '../flex/names.ts';
+import { SingleDriver } from '../flex/registry.ts';
+import { createLogger, type Logger } from '../log.ts';
+import { createHost } from '../mount/host.ts';
+import { createRun, type Run } from '../process.ts';
+import { bootId } from '../state/boot.ts';
+import { RecordStore } from '../state/records.ts';
+import { noLookup, type VolumeLookup } from '../volume/parts.ts';
+import { sharedDeviceSchema, volumeRecordSchema } from '../volume/records.ts';
+import { VolumeService } from '../volume/service.ts';
+import type { ServeOptions } from './settings.ts';
+import { version } from './version.ts';
+
+/** Parts that the demo and the tests put in place of the usual ones. */
+export interface ServeParts {
+  readonly run?: Run;
+  readonly log?: Logger;
+  readonly lookup?: VolumeLookup;
+}
+
+export interface Serving {
+  /** The CSI name. */
+  readonly name: string;
+  /** Takes no new calls, lets running drivers finish, removes the socket. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Serves one driver until it is stopped.
+ *
+ * @throws {Failure} naming the option that cannot be used.
+ */
+export async function serve(options: ServeOptions, parts: ServeParts = {}): Promise<Serving> {
+  const log = parts.log ?? createLogger(options.logLevel, options.logFormat);
+  const run = parts.run ?? createRun();
+  const socket = parseEndpoint(options.endpoint);
+  const file = resolve(options.driver);
+  const flexName = flexNameOf(file);
+  const name = options.name ?? csiName(flexName);
+  checkCsiName(name);
+  if (options.mode !== 'controller' && options.nodeId === '') {
+    throw new Failure(
+      'invalid-request',
+      "--node-id is required (or NODE_NAME in the environment): the node's name, as the driver gets it",
+    );
+  }
+  const stateDir = join(resolve(options.stateDir), name);
+  await requireWritable(stateDir);
+
+  const driver = new SingleDriver({ file, name: flexName, run, log, timeoutMs: options.driverTimeout });
+  const volumes = new VolumeService({
+    driver,
+    host: createHost(run),
+    records: new RecordStore(join(stateDir, 'volumes'), volumeRecordSchema, log),
+    shared: new RecordStore(join(stateDir, 'ephemeral'), sharedDeviceSchema, log),
+    lookup: parts.lookup ?? noLookup,
+    settings: {
+      csiName: name,
+      nodeId: options.nodeId,
+      kubeletDir: resolve(options.kubeletDir),
+      attachOn: options.attachOn,
+      fsGroupKey: options.fsGroupKey,
+      fsGroupChangePolicy: options.fsGroupChangePolicy,
+    },
+    log,
+    boot: bootId(),
+  });
+  const { mode, attachOn, nodeId } = options;
+  const plugin = { name, version, manifest: { 'flexvolume-driver': flexName } };
+  const server = await CsiServer.bind({ socket, mode, attachOn, nodeId, plugin }, volumes, log);
+  try {
+    await tellCapabilities(server, driver, log);
+  } finally {
+    await server.open();
+  }
+  log.info({ name, driver: file, endpoint: options.endpoint, mode }, 'listening');
+  return { name, stop: () => server.drain() };
+}
+
+/** A driver whose init fails is served all the same: it may become ready, and Probe says what is wrong. */
+async function tellCapabilities(server: CsiServer, driver: SingleDriver, log: Logger): Promise<void> {
+  try {
+    const { controller, node } = await server.capabilities();
+    const init = (await driver.current()).capabilities;
+    log.info({ init, controller, node }, "CSI capabilities, from the driver's answer to init");
+  } catch (error) {
+    log.error(
+      { problem: errorMessage(error) },
+      'the driver is not ready; Probe fails until its init succeeds',
+    );
+  }
+}
+
+async function requireWritable(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new Failure('precondition', `--state-dir: ${directory} cannot be written: ${errorMessage(error)}`, {
+      cause: error,
+    });
+  }
+}

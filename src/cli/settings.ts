@@ -1,0 +1,118 @@
+/** The options of the command line as data: the parser, `--help` and the defaults all come from here. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Mode } from '../csi/capabilities.ts';
+import { type LogFormat, type LogLevel, logFormats, logLevels } from '../log.ts';
+
+export interface ServeOptions {
+  readonly driver: string;
+  readonly endpoint: string;
+  readonly nodeId: string;
+  readonly mode: Mode;
+  readonly name?: string;
+  readonly attachOn: 'controller' | 'node';
+  readonly stateDir: string;
+  readonly kubeletDir: string;
+  /** Milliseconds. */
+  readonly driverTimeout: number;
+  readonly fsGroupKey: 'current' | 'legacy' | 'both';
+  readonly fsGroupChangePolicy: 'Always' | 'OnRootMismatch';
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
+
+/** Adds the options of `serve`. */
+export function addServeOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--driver <file>', 'the FlexVolume driver: an executable file').makeOptionMandatory(),
+    )
+    .addOption(
+      new Option('--endpoint <unix:///path>', 'the unix socket to serve')
+        .env('CSI_ENDPOINT')
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option(
+        '--node-id <name>',
+        "this node's name, as the driver's attach and detach get it; not needed with --mode controller",
+      )
+        .env('NODE_NAME')
+        .default(''),
+    )
+    .addOption(
+      new Option('--mode <mode>', 'which CSI services to serve beside Identity')
+        .choices(['all', 'controller', 'node'])
+        .default('all'),
+    )
+    .addOption(
+      new Option(
+        '--name <name>',
+        "the CSI name (default: <driver>.<vendor>, from the driver's path <vendor>~<driver>/<driver>; <driver>.flexvolume without a vendor)",
+      ),
+    )
+    .addOption(
+      new Option(
+        '--attach-on <where>',
+        'where attach and detach run: by ControllerPublishVolume, or on the node in NodeStageVolume',
+      )
+        .choices(['controller', 'node'])
+        .default('controller'),
+    )
+    .addOption(
+      new Option(
+        '--state-dir <directory>',
+        'where flexcsi keeps its small records of volumes in use; has to survive a restart',
+      ).default('/var/lib/flexcsi'),
+    )
+    .addOption(
+      new Option('--kubelet-dir <directory>', "kubelet's root directory").default('/var/lib/kubelet'),
+    )
+    .addOption(
+      new Option(
+        '--driver-timeout <duration>',
+        'the longest that one driver call may run: a number with unit ms, s, m or h',
+      )
+        .argParser(parseDuration)
+        .default(600_000, '10m'),
+    )
+    .addOption(
+      new Option(
+        '--fs-group-key <which>',
+        "the option key of the pod's group: kubernetes.io/mounterArgs.FsGroup, the older kubernetes.io/fsGroup, or both",
+      )
+        .choices(['current', 'legacy', 'both'])
+        .default('current'),
+    )
+    .addOption(
+      new Option(
+        '--fs-group-change-policy <policy>',
+        "whether files are given to the pod's group at every mount, or only when the volume's root does not fit yet",
+      )
+        .choices(['Always', 'OnRootMismatch'])
+        .default('Always'),
+    )
+    .addOption(
+      new Option('--log-level <level>', 'the least that is logged, on standard error')
+        .choices(logLevels)
+        .default('info'),
+    )
+    .addOption(
+      new Option('--log-format <format>', 'one JSON object per line, or lines for people')
+        .choices(logFormats)
+        .default('json'),
+    );
+}
+
+const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+
+/** Milliseconds of `90s`, `10m`, `1.5h`. @throws {InvalidArgumentError} for anything else. */
+export function parseDuration(text: string): number {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
+  const duration = Number(number) * (UNITS[unit as keyof typeof UNITS] ?? Number.NaN);
+  if (!(duration >= 1 && duration <= 2 ** 31 - 1)) {
+    throw new InvalidArgumentError(
+      'expected a number with unit ms, s, m or h, such as 90s or 10m, from 1ms to 24 days',
+    );
+  }
+  return duration;
+}

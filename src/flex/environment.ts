@@ -1,0 +1,31 @@
+/** The environment of drivers. */
+
+/**
+ * What a driver finds in its environment: this process's own, as a driver of kubelet's found kubelet's
+ * (recording `process.environment`). When npm has started this process, what npm puts there is left out:
+ * `npm_*`, `INIT_CWD`, `NODE`, `COLOR`, and the entries that it puts before PATH.
+ */
+export function driverEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+): Record<string, string> {
+  const startedByNpm = environment.npm_execpath !== undefined;
+  return Object.fromEntries(
+    Object.entries(environment).flatMap(([name, value]) => {
+      if (value === undefined || (startedByNpm && isNpms(name))) return [];
+      return [[name, startedByNpm && name === 'PATH' ? withoutNpmsEntries(value) : value]];
+    }),
+  );
+}
+
+// `NODE` and `COLOR` are names that a driver may well use itself: only npm's own are taken away.
+function isNpms(name: string): boolean {
+  return name.startsWith('npm_') || ['INIT_CWD', 'NODE', 'COLOR'].includes(name);
+}
+
+function withoutNpmsEntries(path: string): string {
+  const isNpms = /\/node_modules\/(\.bin|npm\/node_modules\/@npmcli\/run-script\/lib\/node-gyp-bin)\/?$/;
+  return path
+    .split(':')
+    .filter((entry) => !isNpms.test(entry))
+    .join(':');
+}

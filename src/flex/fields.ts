@@ -1,0 +1,107 @@
+/** The fields of a JSON object by the rules of Go's `encoding/json` for structs. */
+import { Failure } from '../errors.ts';
+import { type Json, JsonNumber, JsonObject, kindOf } from './json.ts';
+
+const INT64_MIN = -(2n ** 63n);
+const INT64_MAX = 2n ** 63n - 1n;
+
+/**
+ * A field's name without regard to case, as Go compares ASCII names: besides A to Z, `ſ` equals s and the
+ * Kelvin sign equals k.
+ */
+export function foldName(name: string): string {
+  return name.replace(/[A-Z\u017f\u212a]/g, (letter) => (letter === '\u017f' ? 's' : letter.toLowerCase()));
+}
+
+/**
+ * The fields of one object (or of several, read one after the other into the same place). Names match without
+ * regard to case, the last of equal fields wins, `null` leaves a plain field as it was, and a field of the
+ * wrong type is an error even when a later one is right: then a method throws a `Failure` (`driver-failed`)
+ * that names the field.
+ */
+export class Fields {
+  readonly #values = new Map<string, Json[]>();
+  readonly #path: string;
+
+  /** `path` goes before the names in messages, `capabilities.` for instance. */
+  constructor(objects: readonly JsonObject[], path = '') {
+    this.#path = path;
+    for (const [key, value] of objects.flatMap((object) => object.members)) {
+      const name = foldName(key);
+      const values = this.#values.get(name);
+      if (values === undefined) this.#values.set(name, [value]);
+      else values.push(value);
+    }
+  }
+
+  /** The names there are, folded, in the order of their first appearance. */
+  names(): Iterable<string> {
+    return this.#values.keys();
+  }
+
+  /** All values of a field, in order, whatever their types. */
+  values(name: string): readonly Json[] {
+    return this.#values.get(foldName(name)) ?? [];
+  }
+
+  string(name: string): string | undefined {
+    return this.#last(name, 'a string', (value) => (typeof value === 'string' ? value : undefined));
+  }
+
+  boolean(name: string): boolean | undefined {
+    return this.#last(name, 'true or false', (value) => (typeof value === 'boolean' ? value : undefined));
+  }
+
+  /** A 64-bit integer. `1024.0` and `1e3` are none: Go refuses them. */
+  integer(name: string): bigint | undefined {
+    return this.#last(name, 'an integer of 64 bits', (value) => {
+      if (!(value instanceof JsonNumber) || !/^-?\d{1,19}$/.test(value.text)) return undefined;
+      const integer = BigInt(value.text);
+      return integer >= INT64_MIN && integer <= INT64_MAX ? integer : undefined;
+    });
+  }
+
+  /** A second object is merged into the first; `null` forgets what came before it. */
+  object(name: string): Fields | undefined {
+    const objects = this.#sinceNull(name, 'an object', (value) =>
+      value instanceof JsonObject ? value : undefined,
+    );
+    return objects.length === 0 ? undefined : new Fields(objects, `${this.#path}${name}.`);
+  }
+
+  /** `null` stands for no list. */
+  array(name: string): readonly Json[] | undefined {
+    return this.#sinceNull(name, 'a list', (value) => (Array.isArray(value) ? value : undefined)).at(-1);
+  }
+
+  #last<T>(name: string, expected: string, read: (value: Json) => T | undefined): T | undefined {
+    let last: T | undefined;
+    for (const value of this.values(name)) {
+      if (value !== null) last = this.#require(name, expected, value, read);
+    }
+    return last;
+  }
+
+  #sinceNull<T>(name: string, expected: string, read: (value: Json) => T | undefined): T[] {
+    const values = this.values(name);
+    const typed = values.map((value) =>
+      value === null ? undefined : this.#require(name, expected, value, read),
+    );
+    return typed.slice(typed.lastIndexOf(undefined) + 1) as T[];
+  }
+
+  #require<T>(name: string, expected: string, value: Json, read: (value: Json) => T | undefined): T {
+    const typed = read(value);
+    if (typed !== undefined) return typed;
+    const found = value instanceof JsonNumber ? `the number ${value.text.slice(0, 40)}` : describe(value);
+    throw new Failure(
+      'driver-failed',
+      `the answer's "${this.#path}${name}" must be ${expected}, but is ${found}`,
+    );
+  }
+}
+
+function describe(value: Json): string {
+  const kind = kindOf(value);
+  return kind === 'array' || kind === 'object' ? `an ${kind}` : `a ${kind}`;
+}

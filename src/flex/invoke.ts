@@ -1,0 +1,67 @@
+/** One execution of a driver: from a call to what came back, before anybody judges it. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Failure } from '../errors.ts';
+import type { Command, Ended, Run } from '../process.ts';
+import { checkExecutable } from './executable.ts';
+import type { Call } from './verbs.ts';
+
+/** Linux passes at most this many bytes in one argument (MAX_ARG_STRLEN less the NUL at its end). */
+const MAX_ARGUMENT_BYTES = 131_071;
+/** Waits between attempts to start a file that somebody is writing. */
+const BUSY_WAITS_MS = [50, 100, 200, 400, 800];
+
+/** What an execution needs to know beside the call. */
+export interface Start {
+  readonly file: string;
+  readonly run: Run;
+  readonly timeoutMs: number;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/**
+ * Runs the driver and resolves when it has ended, however that was. Throws a `Failure` when it was not started:
+ * `invalid-request` for an argument that Linux cannot pass, else `driver-unusable`. Messages do not name the
+ * driver.
+ */
+export async function invoke({ file, run, timeoutMs, env }: Start, call: Call): Promise<Ended> {
+  checkArguments(call);
+  await checkExecutable(file);
+  const ended = await runWhenWritten(run, { file, args: [call.verb, ...call.args], timeoutMs, env });
+  if (ended.startError !== undefined) {
+    throw new Failure('driver-unusable', `${file} could not be started: ${startProblem(ended.startError)}`);
+  }
+  return ended;
+}
+
+function checkArguments({ args }: Call): void {
+  for (const argument of args) {
+    const what = argument.startsWith('{') ? 'the JSON of the options' : `"${argument.slice(0, 60)}"`;
+    const size = Buffer.byteLength(argument);
+    if (size > MAX_ARGUMENT_BYTES) {
+      throw new Failure(
+        'invalid-request',
+        `${what} has ${size} bytes, but Linux passes at most ${MAX_ARGUMENT_BYTES} in one argument of a program: shorten the volume's options`,
+      );
+    }
+    if (argument.includes('\0')) {
+      throw new Failure('invalid-request', `${what} holds a NUL byte, which no argument of a program can`);
+    }
+  }
+}
+
+/** A driver that is just being replaced in place cannot be started until its writer has closed it. */
+async function runWhenWritten(run: Run, command: Command): Promise<Ended> {
+  for (const wait of BUSY_WAITS_MS) {
+    const ended = await run(command);
+    if (ended.startError !== 'ETXTBSY') return ended;
+    await sleep(wait);
+  }
+  return run(command);
+}
+
+function startProblem(startError: string): string {
+  if (startError === 'ETXTBSY') return 'something has it open for writing (ETXTBSY)';
+  if (startError === 'E2BIG') return 'its arguments and environment are too long together (E2BIG)';
+  if (startError === 'EAGAIN') return 'no more processes are allowed (EAGAIN): raise the pids limit';
+  return startError;
+}

@@ -1,0 +1,231 @@
+/** Which drivers there are: those of a plugin directory, or a single one. */
+import type { BigIntStats } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { errorCode, errorMessage, Failure } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Run } from '../process.ts';
+import type { Driver, DriverSettings, DriverSource } from './driver.ts';
+import { entryOfFlexName, executableOf, flexNameOfEntry, isDriverFile, isQualifiedName } from './names.ts';
+import { Slot } from './slot.ts';
+
+export interface RegistrySettings {
+  /** The plugin directory, an absolute path. */
+  readonly directory: string;
+  readonly run: Run;
+  readonly log: Logger;
+  /** Milliseconds for one call of any verb of any driver. */
+  readonly timeoutMs: number;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+}
+
+/**
+ * The drivers of a plugin directory, found as kubelet finds them (recordings `probe.*`): at every look-up of
+ * any driver, those that are new or have changed are initialised. A driver that hangs in `init` delays only
+ * look-ups of its own name.
+ */
+export class Registry {
+  readonly #settings: RegistrySettings;
+  /** By the name of the driver's directory, `vendor~driver`. */
+  readonly #slots = new Map<string, Slot>();
+  #entries: ReadonlySet<string> = new Set();
+  /** Symbolic links that were there at the start, with what tells them from later ones of the same name. */
+  readonly #passedOver = new Map<string, string>();
+  #listing: Promise<void> | undefined;
+  #listProblem: string | undefined;
+
+  constructor(settings: RegistrySettings) {
+    this.#settings = settings;
+  }
+
+  /**
+   * Lists the plugin directory and starts the `init` of every driver there; does not wait for them. Throws a
+   * `Failure` (`driver-unusable`) when the directory cannot be read; one that does not exist yet is empty.
+   */
+  async start(): Promise<void> {
+    const { directory } = this.#settings;
+    try {
+      for (const { name, isLink, identity } of await this.#read()) {
+        if (isLink) this.#passedOver.set(name, identity);
+        else void this.#addSlot(name).start();
+      }
+    } catch (error) {
+      throw new Failure('driver-unusable', `plugin directory ${directory}: ${errorMessage(error)}`, {
+        cause: error,
+      });
+    }
+    this.#entries = new Set(this.#slots.keys());
+  }
+
+  /** Looks at the directory and at all drivers, and resolves when all due `init`s have ended. */
+  async look(): Promise<void> {
+    await this.#list();
+    await Promise.all(Array.from(this.#slots, ([entry, slot]) => this.#lookAt(entry, slot)));
+  }
+
+  /** Looks a driver up by its FlexVolume name. `undefined`: there is none, or its `init` has never succeeded. */
+  async find(name: string): Promise<Driver | undefined> {
+    const slot = await this.#slotFor(name);
+    return slot?.isGone === false ? slot.driver : undefined;
+  }
+
+  /**
+   * One driver as a source for volumes. Unlike `find` it tries the `init` of a driver that has never had a
+   * successful one each time it is asked, so that a driver which came too early becomes usable.
+   */
+  source(name: string): DriverSource {
+    return {
+      current: async () => {
+        const slot = await this.#slotFor(name, true);
+        if (slot?.driver !== undefined && !slot.isGone) return slot.driver;
+        const { directory } = this.#settings;
+        throw (
+          slot?.failure ??
+          new Failure('driver-unusable', `driver ${name}: not in ${directory}: install it there`)
+        );
+      },
+    };
+  }
+
+  /** The FlexVolume names of the drivers known now, broken ones too; not of those that are gone or have no valid name. */
+  names(): string[] {
+    return Array.from(this.#slots.values())
+      .filter((slot) => !slot.isGone && isQualifiedName(slot.name))
+      .map((slot) => slot.name)
+      .sort();
+  }
+
+  /** What is wrong with which driver: its last `init` failed (an older driver may be in use), or its name is no valid one. */
+  problems(): Map<string, Failure> {
+    const problems = new Map<string, Failure>();
+    for (const { name, failure } of this.#slots.values()) {
+      const problem = isQualifiedName(name) ? failure : nameFailure(name);
+      if (problem !== undefined) problems.set(name, problem);
+    }
+    return problems;
+  }
+
+  /** Lets go of all files. The registry is not used afterwards. */
+  release(): void {
+    for (const slot of this.#slots.values()) slot.release();
+    this.#slots.clear();
+  }
+
+  async #slotFor(name: string, insist = false): Promise<Slot | undefined> {
+    await this.#list();
+    const wanted = isQualifiedName(name) ? entryOfFlexName(name) : undefined;
+    // Look-ups of one driver are the occasion for all others, but do not wait for them.
+    for (const [entry, slot] of this.#slots) if (entry !== wanted) void this.#lookAt(entry, slot);
+    const slot = wanted === undefined ? undefined : this.#slots.get(wanted);
+    if (wanted !== undefined && slot !== undefined) await this.#lookAt(wanted, slot, insist);
+    return slot;
+  }
+
+  async #lookAt(entry: string, slot: Slot, insist = false): Promise<void> {
+    await slot.look(insist);
+    const isForgotten = slot.isGone || slot.driver === undefined;
+    if (isForgotten && !this.#entries.has(entry) && this.#slots.get(entry) === slot) {
+      this.#slots.delete(entry);
+      slot.release();
+    }
+  }
+
+  /** Adds slots for new directories. Lists at the same time are one. */
+  #list(): Promise<void> {
+    this.#listing ??= this.#listOnce().finally(() => {
+      this.#listing = undefined;
+    });
+    return this.#listing;
+  }
+
+  async #listOnce(): Promise<void> {
+    const { directory, log } = this.#settings;
+    try {
+      const entries = await this.#read();
+      for (const { name, identity } of entries) {
+        if (this.#passedOver.get(name) === identity) continue;
+        this.#passedOver.delete(name);
+        if (!this.#slots.has(name)) this.#addSlot(name);
+      }
+      this.#entries = new Set(entries.map(({ name }) => name));
+      this.#listProblem = undefined;
+    } catch (error) {
+      // What is known stays known: a directory that cannot be read is not an empty one.
+      const problem = errorMessage(error);
+      log[problem === this.#listProblem ? 'debug' : 'error'](
+        { directory, problem },
+        'the plugin directory cannot be read',
+      );
+      this.#listProblem = problem;
+    }
+  }
+
+  /** The entries that may be drivers' directories: no plain files, no names that start with a dot. */
+  async #read(): Promise<{ name: string; isLink: boolean; identity: string }[]> {
+    const { directory } = this.#settings;
+    const found = [];
+    for (const entry of await readExisting(directory)) {
+      const isLink = entry.isSymbolicLink();
+      if (entry.name.startsWith('.') || !(isLink || entry.isDirectory())) continue;
+      const identity = isLink ? await identityOf(join(directory, entry.name)) : '';
+      found.push({ name: entry.name, isLink, identity });
+    }
+    return found;
+  }
+
+  #addSlot(entry: string): Slot {
+    const directory = join(this.#settings.directory, entry);
+    const file = join(directory, executableOf(entry));
+    const slot = new Slot({ ...this.#settings, directory, file, name: flexNameOfEntry(entry) });
+    this.#slots.set(entry, slot);
+    return slot;
+  }
+}
+
+async function readExisting(directory: string) {
+  try {
+    return await readdir(directory, { withFileTypes: true });
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+async function identityOf(link: string): Promise<string> {
+  const stats: BigIntStats | undefined = await lstat(link, { bigint: true }).catch(() => undefined);
+  return `${stats?.ino} ${stats?.ctimeNs}`;
+}
+
+function nameFailure(name: string): Failure {
+  return new Failure(
+    'driver-unusable',
+    `driver ${name}: no valid FlexVolume name: rename its directory to <vendor>~<driver>, the vendor a lower-case DNS name`,
+  );
+}
+
+/**
+ * The driver of one executable. Its `init` runs at the first call, after every change, and, as long as none has
+ * ever succeeded, at every call. Once it has succeeded the driver stays, also when the file is gone.
+ */
+export class SingleDriver implements DriverSource {
+  readonly #slot: Slot;
+
+  constructor(settings: DriverSettings) {
+    // Whatever else lies beside a file like /usr/local/bin/driver, or below the directory, is none of its own.
+    const directory = isDriverFile(settings.file) ? dirname(settings.file) : undefined;
+    this.#slot = new Slot({ ...settings, directory });
+  }
+
+  /** The driver, looked at now. Throws the `Failure` of its `init` when that has never succeeded. */
+  async current(): Promise<Driver> {
+    await this.#slot.look(true);
+    const { driver, failure } = this.#slot;
+    if (driver !== undefined) return driver;
+    throw failure ?? new Failure('driver-unusable', `driver ${this.#slot.name}: not initialised`);
+  }
+
+  /** Lets go of the file. The source is not used afterwards. */
+  release(): void {
+    this.#slot.release();
+  }
+}

@@ -1,0 +1,144 @@
+/** The place of one driver: which initialised driver stands for its files at present. */
+import { errorMessage, Failure } from '../errors.ts';
+import { Driver, type DriverSettings } from './driver.ts';
+import { type DriverFiles, Hold, look } from './watch.ts';
+
+export interface SlotSettings extends DriverSettings {
+  /** See `DriverFiles`. */
+  readonly directory?: string | undefined;
+}
+
+/**
+ * Keeps a driver as fresh as kubelet does (recordings `probe.*`):
+ * - any change of its files means `init` at the next look, and again at every look until it succeeds; the
+ *   old driver stays in use meanwhile;
+ * - the driver is gone once its executable or directory was removed, not when one was renamed away;
+ * - a driver whose `init` failed at the start waits for a change.
+ */
+export class Slot {
+  readonly #settings: SlotSettings;
+  readonly #files: DriverFiles;
+  #driver: Driver | undefined;
+  #failure: Failure | undefined;
+  #isGone = false;
+  /** A change, or the first look, that no successful `init` has followed. */
+  #isPending = true;
+  #fingerprint = '';
+  #hold: Hold | undefined;
+  #looking: Promise<void> | undefined;
+
+  constructor(settings: SlotSettings) {
+    this.#settings = settings;
+    this.#files = { executable: settings.file, directory: settings.directory };
+  }
+
+  get name(): string {
+    return this.#settings.name;
+  }
+
+  /** The last driver whose `init` succeeded, also when its files are gone by now. */
+  get driver(): Driver | undefined {
+    return this.#driver;
+  }
+
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  /** Why the last `init` failed; `undefined` once one succeeded. */
+  get failure(): Failure | undefined {
+    return this.#failure;
+  }
+
+  /** The first look, when flexcsi starts: a driver that fails then is not tried again before it changes. */
+  async start(): Promise<void> {
+    await this.look();
+    this.#isPending = false;
+  }
+
+  /**
+   * Looks at the files and runs `init` where that is due; with `insist` also where no `init` has ever
+   * succeeded. Looks at the same time are one. Never rejects: see `driver` and `failure`.
+   */
+  look(insist = false): Promise<void> {
+    this.#looking ??= this.#look(insist).finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  /** Lets go of the files. The slot is not used afterwards. */
+  release(): void {
+    this.#hold?.release();
+    this.#hold = undefined;
+  }
+
+  async #look(insist: boolean): Promise<void> {
+    // Before `init`: what changes while that runs is a change for the next look.
+    const { present, fingerprint } = await look(this.#files);
+    if (!present && !this.#isGone && this.#hold?.isRemoved()) {
+      this.#leave(fingerprint);
+      return;
+    }
+    if (fingerprint !== this.#fingerprint) {
+      this.#fingerprint = fingerprint;
+      this.#isPending = true;
+      this.#holdOn();
+    }
+    if (this.#isPending || (insist && this.#driver === undefined)) await this.#initialise();
+  }
+
+  async #initialise(): Promise<void> {
+    const { log, name } = this.#settings;
+    try {
+      this.#driver = await Driver.initialise(this.#settings);
+      this.#isPending = false;
+      this.#isGone = false;
+      this.#failure = undefined;
+      const { extensions, ...capabilities } = this.#driver.capabilities;
+      log.info(
+        { driver: name, capabilities: { ...capabilities, ...Object.fromEntries(extensions) } },
+        'driver initialised',
+      );
+    } catch (error) {
+      const failure =
+        error instanceof Failure
+          ? error
+          : new Failure('driver-unusable', `driver ${name}: ${errorMessage(error)}`, { cause: error });
+      const level = failure.message === this.#failure?.message ? 'debug' : 'warn';
+      log[level](
+        {
+          driver: name,
+          problem: failure.message,
+          oldStaysInUse: this.#driver !== undefined && !this.#isGone,
+        },
+        'init failed',
+      );
+      this.#failure = failure;
+    }
+  }
+
+  #leave(fingerprint: string): void {
+    const { log, name, file } = this.#settings;
+    this.#isGone = true;
+    this.#isPending = false;
+    this.#fingerprint = fingerprint;
+    this.#failure = new Failure(
+      'driver-unusable',
+      `driver ${name}: ${file} was removed: install it there again`,
+    );
+    log.warn({ driver: name, file }, 'driver removed');
+  }
+
+  #holdOn(): void {
+    let hold: Hold;
+    try {
+      hold = new Hold(this.#files);
+    } catch {
+      // Renamed away: what is held tells later whether that is all.
+      return;
+    }
+    this.#hold?.release();
+    this.#hold = hold;
+  }
+}

@@ -1,0 +1,66 @@
+#!/usr/bin/env node
+/** The command line: which command, and with which exit code it ends. */
+import { Command, InvalidArgumentError } from 'commander';
+import type { DemoOptions } from './cli/demo/demo.ts';
+import { addServeOptions, type ServeOptions } from './cli/settings.ts';
+import { version } from './cli/version.ts';
+import { errorMessage, Failure } from './errors.ts';
+
+const program = new Command('flexcsi')
+  .description('Runs a FlexVolume driver, unchanged, as a CSI plugin.')
+  .version(version)
+  .showHelpAfterError('(see --help)');
+
+addServeOptions(
+  program.command('serve').description('Serve one FlexVolume driver as a CSI plugin on a unix socket.'),
+).action(async (options: ServeOptions) => {
+  const { serve } = await import('./cli/serve.ts');
+  const serving = await serve(options);
+  const signal = await new Promise((resolve) => {
+    process.once('SIGTERM', resolve);
+    process.once('SIGINT', resolve);
+  });
+  void signal;
+  await serving.stop();
+  // Not left to the event loop: a driver that is still running may hold it.
+  process.exit(0);
+});
+
+program
+  .command('demo')
+  .description(
+    "Show a volume's whole life: a CSI client, this server, a real driver, real mounts. Leaves nothing behind.",
+  )
+  .option('--driver <file>', 'another FlexVolume driver than the bundled loop driver')
+  .option(
+    '--option <key=value>',
+    'an option of the volume (repeatable): for --driver, what the driver needs',
+    collect,
+    {},
+  )
+  .option(
+    '--secret <key=value>',
+    'a key of the secret that the driver gets at mount (repeatable)',
+    collect,
+    {},
+  )
+  .option('--fs-type <type>', 'the file system (default: ext4 with the loop driver, none with --driver)')
+  .action(async (options: DemoOptions) => {
+    const { demo } = await import('./cli/demo/demo.ts');
+    process.exit(await demo(options));
+  });
+
+/** Collects `key=value` arguments. */
+function collect(text: string, before: Record<string, string>): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('expected key=value');
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  const text = error instanceof Failure ? error.message : ((error as Error).stack ?? errorMessage(error));
+  process.stderr.write(`flexcsi: ${text}\n`);
+  process.exit(1);
+}

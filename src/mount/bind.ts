@@ -1,0 +1,132 @@
+/** Bind mounts and unmounts. After each the mount table decides what has happened, not an exit code. */
+import { errorMessage, Failure } from '../errors.ts';
+import type { Mask } from '../secrets.ts';
+import { describeHolders, findHolders } from './holders.ts';
+import { DEVICE_LIMIT_MS, type Host, hostFailure, oneLine, runChecked } from './host.ts';
+import { isReadOnly, type MountEntry } from './mount-table.ts';
+import { realPath } from './paths.ts';
+
+export interface BindOptions {
+  readonly readOnly?: boolean;
+  /** Mount flags, passed on to the remount. */
+  readonly flags?: readonly string[];
+  /** Keeps secrets in the flags out of error messages. */
+  readonly mask?: Mask;
+}
+
+/**
+ * Mounts a directory or file at another place with kubelet's two commands: a bind does not take flags, the
+ * remount after it does. On return the mount table shows it, read-only when that was asked for. Throws Failure
+ * `host-failed`, `host-timeout`; nothing that this call mounted is left then, else the kind is `undo-failed`.
+ *
+ * A read-only bind mount of a device node keeps nobody from writing to the device.
+ */
+export async function bindMount(
+  host: Host,
+  source: string,
+  target: string,
+  { readOnly = false, flags = [], mask }: BindOptions = {},
+): Promise<void> {
+  const masked = mask === undefined ? {} : { mask };
+  const own = flags.filter((flag) => flag !== 'bind' && flag !== 'remount');
+  // Of all flags only this one is given to the first command as well, by kubelet too: it is one of mount(8)
+  // alone, and would be lost at the remount.
+  const first = own.includes('_netdev') ? ['bind', '_netdev'] : ['bind'];
+  const second = ['bind', 'remount', ...(readOnly ? ['ro'] : []), ...own];
+  await mountOrUndo(host, target, readOnly, async () => {
+    for (const options of [first, second]) {
+      await runChecked(host, 'mount', ['-t', 'auto', '-o', options.join(','), source, target], masked);
+    }
+  });
+}
+
+/**
+ * Runs steps that mount something at `target`, and checks that one more mount is there, read-only if it has to
+ * be. When a step throws or the check fails, what the steps mounted is unmounted, and the error thrown on;
+ * Failure `undo-failed` when that does not succeed.
+ */
+export async function mountOrUndo(
+  host: Host,
+  target: string,
+  readOnly: boolean,
+  steps: () => Promise<void>,
+): Promise<void> {
+  const path = await realPath(host, target);
+  const before = (await host.mounts()).countAt(path);
+  try {
+    await steps();
+    const table = await host.mounts();
+    const entry = table.at(path);
+    if (entry === undefined || table.countAt(path) <= before) {
+      throw new Failure('host-failed', `mount reported success, but nothing is mounted at ${oneLine(path)}`);
+    }
+    if (readOnly && !isReadOnly(entry)) {
+      throw new Failure(
+        'host-failed',
+        `${oneLine(path)} was to be mounted read-only, but is writable: is there a flag "rw"?`,
+      );
+    }
+  } catch (error) {
+    await undo(host, path, before, error);
+    throw error;
+  }
+}
+
+async function undo(host: Host, path: string, before: number, reason: unknown): Promise<void> {
+  try {
+    const left = (await host.mounts()).countAt(path) - before;
+    for (let layer = 0; layer < left; layer++) await unmount(host, path);
+  } catch (error) {
+    throw new Failure('undo-failed', `${errorMessage(reason)}; not undone: ${errorMessage(error)}`, {
+      cause: reason,
+    });
+  }
+}
+
+/** For the unmount of what has no device of its own: a share, FUSE, tmpfs. Nothing is lost by giving up on it. */
+const SHARE_LIMIT_MS = 2 * 60 * 1000;
+
+/**
+ * Unmounts one layer at exactly this path: what was mounted there last. Nothing mounted there, or no such path:
+ * done, and nothing is run. Returns when the layer is gone and written out. Throws Failure `busy`, saying who
+ * holds it; `host-timeout` when umount hangs; `host-failed` when it cannot be run.
+ *
+ * Always `umount -c` (kubelet runs it without): plain umount follows symbolic links to other mounts, and looks
+ * at the mount itself, so that on a hung one it hangs, cannot be killed, and from then on keeps it busy. `-c`
+ * hands the path to the kernel as it is. Never `-l` (the device would stay in use, unseen), never `-f` (it
+ * throws away what is not yet written).
+ *
+ * umount is not run for what the mount table does not list: with `-c` it would take the path for the name of a
+ * source, and unmount a tmpfs or FUSE mount of that name elsewhere.
+ */
+export async function unmount(host: Host, target: string): Promise<void> {
+  const path = await realPath(host, target);
+  const before = await host.mounts();
+  const entry = before.at(path);
+  if (entry === undefined) return;
+  const args = ['-c', path];
+  const ended = await host.run('umount', args, { timeoutMs: limitFor(entry) });
+  const after = await host.mounts();
+  if (after.countAt(path) < before.countAt(path)) {
+    if (!ended.abandoned) return;
+    throw new Failure(
+      'host-timeout',
+      `${oneLine(path)} is no longer mounted, but the kernel does not finish writing it out to ${oneLine(entry.source)}`,
+    );
+  }
+  if (ended.startError !== undefined || ended.timedOut || ended.abandoned) {
+    throw hostFailure('umount', args, ended);
+  }
+  const said = ended.exitCode === 0 ? 'umount reported success' : hostFailure('umount', args, ended).message;
+  const holders = describeHolders(await findHolders(entry, after));
+  throw new Failure('busy', `${oneLine(path)} is still mounted (${said}); ${holders}`);
+}
+
+/**
+ * The last unmount of a file system on a device writes out all that is still in memory, however long that takes.
+ * To give up on it would let the caller detach the device meanwhile.
+ */
+function limitFor(entry: MountEntry): number {
+  const onDevice = !entry.device.startsWith('0:') || entry.source.startsWith('/dev/');
+  return onDevice ? DEVICE_LIMIT_MS : SHARE_LIMIT_MS;
+}

@@ -1,0 +1,109 @@
+/**
+ * Small records that survive a restart: one JSON file each, named by the hash of its key. They hold what a
+ * later call needs and its request does not carry. Losing them costs convenience (which call was the same as
+ * an earlier one, the options of an expansion), never a clean-up: what is mounted says the mount table.
+ *
+ * Secrets are not written here: no record has a field for them.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { ZodType } from 'zod';
+import { errorCode, errorMessage, Failure } from '../errors.ts';
+import type { Logger } from '../log.ts';
+
+/** Records of one kind, in one directory. */
+export class RecordStore<Content> {
+  readonly #directory: string;
+  readonly #schema: ZodType<Content>;
+  readonly #log: Logger;
+
+  constructor(directory: string, schema: ZodType<Content>, log: Logger) {
+    this.#directory = directory;
+    this.#schema = schema;
+    this.#log = log;
+  }
+
+  /**
+   * The record, or undefined when there is none. A file that cannot be used (cut short, of another format, of
+   * another key) is as good as none: it is logged and replaced by the next `write`.
+   *
+   * @throws {Failure} `precondition` when the directory cannot be read.
+   */
+  async read(key: string): Promise<Content | undefined> {
+    const file = this.#file(key);
+    let text: string;
+    try {
+      text = await readFile(file, 'utf8');
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return undefined;
+      throw this.#unusable('read', error);
+    }
+    try {
+      const stored = JSON.parse(text) as { key?: unknown; content?: unknown } | null;
+      if (stored?.key !== key) throw new Error('it belongs to another volume');
+      return this.#schema.parse(stored.content);
+    } catch (error) {
+      this.#log.warn({ file, problem: errorMessage(error) }, 'state file ignored: it cannot be used');
+      return undefined;
+    }
+  }
+
+  /**
+   * Writes the record so that a crash at any instant leaves the old one or the new one: aside, flushed, renamed.
+   *
+   * @throws {Failure} `precondition` when it cannot be written (disk full, read-only).
+   */
+  async write(key: string, content: Content): Promise<void> {
+    const file = this.#file(key);
+    const aside = `${file}.new`;
+    try {
+      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      const handle = await open(aside, 'w', 0o600);
+      try {
+        await handle.writeFile(JSON.stringify({ key, content }));
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(aside, file);
+      await syncDirectory(dirname(file));
+    } catch (error) {
+      throw this.#unusable('written', error);
+    }
+  }
+
+  /**
+   * Removes the record; fine when there is none.
+   *
+   * @throws {Failure} `precondition` when it cannot be removed.
+   */
+  async remove(key: string): Promise<void> {
+    try {
+      await unlink(this.#file(key));
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw this.#unusable('removed', error);
+    }
+  }
+
+  #file(key: string): string {
+    return join(this.#directory, `${createHash('sha256').update(key).digest('hex')}.json`);
+  }
+
+  #unusable(done: string, error: unknown): Failure {
+    return new Failure(
+      'precondition',
+      `a state file in ${this.#directory} cannot be ${done}: ${errorMessage(error)}; see --state-dir`,
+      { cause: error },
+    );
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * Ephemeral (in-line) volumes of drivers that attach. Kubernetes never attaches these on the controller, so
+ * all of it happens in NodePublish. As under kubelet the volume's name in the pod is its identity: pods that
+ * use the same name share the device. The first one attaches it, the last one to go detaches it.
+ */
+import { dirname, join } from 'node:path';
+import { Failure } from '../errors.ts';
+import type { Driver } from '../flex/driver.ts';
+import { realPath } from '../mount/paths.ts';
+import { isFinal } from './final.ts';
+import type { PublishRequest, VolumeParts } from './parts.ts';
+import type { SharedDevice } from './records.ts';
+import { differenceOf } from './same-use.ts';
+import { stageAt } from './stage.ts';
+import { unstageAt } from './unstage.ts';
+
+/** Whether publishing this means attaching a device here. */
+export function usesSharedDevice(driver: Driver, request: PublishRequest): boolean {
+  return request.ephemeral && driver.capabilities.attach;
+}
+
+/**
+ * The name of an ephemeral volume in its pod, from kubelet's target path `…/kubernetes.io~csi/<name>/mount`;
+ * undefined for any other path.
+ */
+export function ephemeralName(targetPath: string): string | undefined {
+  return /\/kubernetes\.io~csi\/([^/]+)\/mount\/?$/.exec(targetPath)?.[1];
+}
+
+/**
+ * Attaches and mounts the shared device if this is its first user, and answers where it is.
+ *
+ * @throws {Failure} `precondition` when pods with other options hold the name; of the driver; of the host.
+ * Nothing is held then.
+ */
+export async function holdSharedDevice(
+  parts: VolumeParts,
+  request: PublishRequest,
+): Promise<{ stagingPath: string; device: string }> {
+  const { name, targetPath } = request;
+  const known = await recallShared(parts, name);
+  refuseOtherOptions(known, request);
+  const { options, fsType, access, readOnly } = request;
+  const use = { boot: parts.boot, options, fsType, access, readOnly };
+  const holders = [...new Set([...(known?.holders ?? []), targetPath])];
+  // Written before anything is attached: a crash in between must not hide this user from the last one to go.
+  await parts.shared.write(name, { ...use, ...deviceOf(known), holders });
+  try {
+    const path = sharedDirectory(parts, name);
+    const device = await stageAt(parts, request, {
+      path,
+      device: '',
+      attachHere: true,
+      ...knownDevice(known),
+    });
+    await parts.shared.write(name, { ...use, device, holders });
+    return { stagingPath: path, device };
+  } catch (error) {
+    if (isFinal(error)) await forgetHolder(parts, name, targetPath);
+    throw error;
+  }
+}
+
+/** The name of the shared device that this target uses, if it uses one. Known also when the record is lost. */
+export async function sharedDeviceOf(
+  parts: VolumeParts,
+  volumeId: string,
+  targetPath: string,
+): Promise<string | undefined> {
+  const name = ephemeralName(targetPath);
+  // Kubelet's own ids of ephemeral volumes look so; a PersistentVolume may have the name of one.
+  if (name === undefined || !/^csi-[0-9a-f]{64}$/.test(volumeId)) return undefined;
+  if ((await recallShared(parts, name)) !== undefined) return name;
+  const mountPoint = await realPath(parts.host, sharedDirectory(parts, name));
+  return (await parts.host.mounts()).at(mountPoint) === undefined ? undefined : name;
+}
+
+/**
+ * Gives up one use of the shared device; the last one runs `unmountdevice` and `detach`.
+ *
+ * @throws {Failure} of the driver or the host; the use is then still on record, and the next call tries again.
+ */
+export async function releaseSharedDevice(
+  parts: VolumeParts,
+  name: string,
+  targetPath: string,
+): Promise<void> {
+  const known = await recallShared(parts, name);
+  const path = sharedDirectory(parts, name);
+  const others =
+    known === undefined
+      ? await otherMountsOf(parts, path)
+      : known.holders.filter((holder) => holder !== targetPath);
+  if (others.length > 0) {
+    if (known !== undefined) await parts.shared.write(name, { ...known, holders: others });
+    return;
+  }
+  await unstageAt(parts, name, path, true);
+  await parts.shared.remove(name);
+}
+
+async function forgetHolder(parts: VolumeParts, name: string, targetPath: string): Promise<void> {
+  const known = await recallShared(parts, name);
+  const holders = known?.holders.filter((holder) => holder !== targetPath) ?? [];
+  if (known !== undefined && holders.length > 0) await parts.shared.write(name, { ...known, holders });
+  else await parts.shared.remove(name);
+}
+
+async function recallShared(parts: VolumeParts, name: string): Promise<SharedDevice | undefined> {
+  const known = await parts.shared.read(name);
+  return known?.boot === parts.boot ? known : undefined;
+}
+
+function refuseOtherOptions(known: SharedDevice | undefined, request: PublishRequest): void {
+  const holder = known?.holders.find((path) => path !== request.targetPath);
+  if (known === undefined || holder === undefined) return;
+  const difference =
+    differenceOf(known, request) ??
+    (known.readOnly === request.readOnly ? undefined : `readonly ${known.readOnly}`);
+  if (difference === undefined) return;
+  throw new Failure(
+    'precondition',
+    `in-line volume ${request.name} is in use on this node with ${difference} by ${dirname(holder)}; pods that share the name share the volume: give it another name, or the same options`,
+  );
+}
+
+/** Without a record: other places where the shared device is mounted, that is, other pods that use it. */
+async function otherMountsOf(parts: VolumeParts, path: string): Promise<string[]> {
+  const mounts = await parts.host.mounts();
+  const own = mounts.at(await realPath(parts.host, path));
+  if (own === undefined) return [];
+  return mounts
+    .allOf(own.device)
+    .map((entry) => entry.mountPoint)
+    .filter((other) => other !== own.mountPoint);
+}
+
+/** Under the plugin's own directory, which is inside the mount propagation from and to the node. */
+function sharedDirectory(parts: VolumeParts, name: string): string {
+  return join(parts.settings.kubeletDir, 'plugins', parts.settings.csiName, 'ephemeral', name);
+}
+
+function deviceOf(known: SharedDevice | undefined): { device?: string } {
+  return known?.device === undefined ? {} : { device: known.device };
+}
+
+function knownDevice(known: SharedDevice | undefined): { known?: string } {
+  return known?.device === undefined ? {} : { known: known.device };
+}

@@ -1,0 +1,122 @@
+/**
+ * ControllerExpandVolume and NodeExpandVolume: kubelet's `expandvolume` and `expandfs`. Their arguments hold
+ * the volume's options and its old size, which a CSI request does not carry: they come from the
+ * PersistentVolume where there is a cluster, else from this node's record and from the device.
+ */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { Failure } from '../errors.ts';
+import type { Options } from '../flex/options.ts';
+import * as verbs from '../flex/verbs.ts';
+import { growFileSystem } from '../mount/filesystem.ts';
+import { pathState, realPath } from '../mount/paths.ts';
+import { blockDeviceSize, fileSystemUsage } from '../mount/usage.ts';
+import { attachOptions } from './options.ts';
+import type { VolumeParts } from './parts.ts';
+import type { VolumeRecord } from './records.ts';
+import { recall } from './remember.ts';
+
+export interface ExpandRequest {
+  readonly volumeId: string;
+  readonly requiredBytes: bigint;
+  readonly access: 'mount' | 'block';
+}
+
+export interface NodeExpandRequest {
+  readonly volumeId: string;
+  readonly volumePath: string;
+  /** Undefined: as large as possible. */
+  readonly requiredBytes?: bigint;
+  readonly access: 'mount' | 'block';
+}
+
+/**
+ * Grows the volume itself. Kubelet asks every driver and takes Not supported for success, with the requested
+ * size; the size that a driver answers is not looked at.
+ *
+ * @returns whether the node has to grow the file system afterwards.
+ * @throws {Failure} of the driver; `expand-unknown` when the options or the old size cannot be told.
+ */
+export async function expandVolume(parts: VolumeParts, request: ExpandRequest): Promise<boolean> {
+  const { volumeId } = request;
+  const driver = await parts.driver.current();
+  const volume = await knownVolume(parts, volumeId);
+  const oldBytes = volume.capacityBytes ?? (await measuredBytes(parts, volume.record));
+  if (oldBytes === undefined) {
+    throw new Failure('expand-unknown', `${unknown(volumeId)} its present size: ${remedy}`);
+  }
+  const options = attachOptions({ name: volumeId, ...volume, readOnly: false });
+  const directory = globalMount(parts, volumeId);
+  await driver.call(verbs.expandVolume(options, directory, request.requiredBytes, oldBytes));
+  return driver.capabilities.requiresFSResize && request.access === 'mount';
+}
+
+/**
+ * Grows the file system of a mounted volume: the driver's `expandfs`, or the tool for ext4, xfs or btrfs.
+ *
+ * @throws {Failure} `not-found` when nothing is at the path; of the driver; of the host.
+ */
+export async function expandFileSystem(parts: VolumeParts, request: NodeExpandRequest): Promise<void> {
+  const { volumeId, volumePath } = request;
+  const mountPoint = await realPath(parts.host, volumePath);
+  const mounted = (await parts.host.mounts()).at(mountPoint) !== undefined;
+  if (!mounted && (await pathState(parts.host, mountPoint)).kind === 'missing') {
+    throw new Failure('not-found', `volume ${volumeId} is not at ${volumePath}`);
+  }
+  // A raw block volume has no file system of ours.
+  if (request.access === 'block') return;
+
+  const driver = await parts.driver.current();
+  const volume = await knownVolume(parts, volumeId);
+  const device = volume.record?.device ?? '';
+  const oldBytes =
+    volume.claimedBytes ??
+    (mounted ? (await fileSystemUsage(parts.host, mountPoint)).bytes.total : undefined) ??
+    0n;
+  // Without a wish kubelet passed 0; the size of the device says the same and cannot be misread.
+  const newBytes = request.requiredBytes ?? (await measuredBytes(parts, volume.record)) ?? 0n;
+  const options = attachOptions({ name: volumeId, ...volume, readOnly: false });
+  const result = await driver.call(verbs.expandFs(options, device, volumePath, newBytes, oldBytes));
+  if (!result.supported && device !== '') await growFileSystem(parts.host, device, mountPoint);
+}
+
+interface Known {
+  readonly options: Options;
+  readonly fsType: string;
+  readonly capacityBytes?: bigint;
+  readonly claimedBytes?: bigint;
+  readonly record: VolumeRecord | undefined;
+}
+
+async function knownVolume(parts: VolumeParts, volumeId: string): Promise<Known> {
+  const record = await recall(parts, volumeId);
+  const found = await parts.lookup.find(volumeId);
+  const source = found ?? record;
+  if (source === undefined)
+    throw new Failure('expand-unknown', `${unknown(volumeId)} its options: ${remedy}`);
+  return { ...source, record };
+}
+
+function unknown(volumeId: string): string {
+  return `volume ${volumeId} cannot be expanded: the request does not say, and flexcsi does not know,`;
+}
+
+const remedy =
+  'they are known where flexcsi can read the PersistentVolume, or on the node where the volume is staged or published';
+
+/** The size of the device on record, if it is on this node. */
+async function measuredBytes(
+  parts: VolumeParts,
+  record: VolumeRecord | undefined,
+): Promise<bigint | undefined> {
+  if (record?.device === undefined || !record.device.startsWith('/')) return undefined;
+  if ((await pathState(parts.host, record.device)).kind === 'missing') return undefined;
+  return await blockDeviceSize(parts.host, record.device);
+}
+
+/** The directory that `expandvolume` is told: where kubelet mounts the device of a CSI volume. */
+function globalMount(parts: VolumeParts, volumeId: string): string {
+  const hash = createHash('sha256').update(volumeId).digest('hex');
+  const { kubeletDir, csiName } = parts.settings;
+  return join(kubeletDir, 'plugins/kubernetes.io/csi', csiName, hash, 'globalmount');
+}

@@ -1,0 +1,144 @@
+/**
+ * NodePublishVolume: what kubelet's mounter did for each pod.
+ *
+ *   (ephemeral volume of an attaching driver: attach → waitforattach → mountdevice, see ephemeral.ts)
+ *   target directory made  →  mount, or a bind mount of the staging directory  →  ownership for the pod's group
+ *
+ * A raw block volume: the device node, bind-mounted on the target file; no driver call.
+ */
+import { errorMessage, Failure } from '../errors.ts';
+import type { Driver } from '../flex/driver.ts';
+import * as verbs from '../flex/verbs.ts';
+import { bindMount } from '../mount/bind.ts';
+import { applyGroup } from '../mount/ownership.ts';
+import { makeDirectory, makeFile, realPath, removeEmptyDirectory, removeFile } from '../mount/paths.ts';
+import { holdSharedDevice, releaseSharedDevice, usesSharedDevice } from './ephemeral.ts';
+import { mountOptions } from './options.ts';
+import type { PublishRequest, VolumeParts } from './parts.ts';
+import { recallFor, remember } from './remember.ts';
+import { refuseOtherPublish } from './same-use.ts';
+import { isUsablyMounted, stage } from './stage.ts';
+import { undoingMounts } from './undo.ts';
+
+/**
+ * Publishes the volume at its target path. Repeating it is fine: what is mounted there already is left alone.
+ *
+ * @throws {Failure} `incompatible` or `precondition` when it is in use in a way that contradicts this; of the
+ * driver; of the host. Nothing that this call mounted is left then.
+ */
+export async function publish(parts: VolumeParts, request: PublishRequest): Promise<void> {
+  const driver = await parts.driver.current();
+  await refuseOtherPublish(parts, request);
+  const mountPoint = await realPath(parts.host, request.targetPath);
+
+  // Kubelet: a target that is a mount point is done. Nothing is called, no ownership is changed.
+  if (!(await isUsablyMounted(parts, mountPoint))) {
+    const shared = usesSharedDevice(driver, request);
+    const source = shared ? await holdSharedDevice(parts, request) : request;
+    try {
+      if (!shared && driver.capabilities.attach) await stageAgainIfLost(parts, request);
+      if (request.access === 'block') await publishDevice(parts, request, mountPoint);
+      else await publishMount(parts, driver, { ...request, ...source }, mountPoint);
+    } catch (error) {
+      if (shared) await releaseSharedDevice(parts, request.name, request.targetPath);
+      throw error;
+    }
+  }
+
+  const record = await recallFor(parts, request);
+  const target = { readOnly: request.readOnly, mountPoint };
+  await remember(parts, request.volumeId, {
+    ...record,
+    targets: { ...record.targets, [request.targetPath]: target },
+  });
+}
+
+async function publishMount(
+  parts: VolumeParts,
+  driver: Driver,
+  request: PublishRequest,
+  mountPoint: string,
+): Promise<void> {
+  await makeDirectory(parts.host, request.targetPath);
+  try {
+    await undoingMounts(parts, mountPoint, () => mountAt(parts, driver, request));
+  } catch (error) {
+    // Kubelet removes the directory of a failed mount, also one that was there before; never what is in it.
+    await removeEmptyDirectory(parts.host, mountPoint).catch((failure: unknown) => {
+      parts.log.warn(
+        { path: mountPoint, problem: errorMessage(failure) },
+        'directory of a failed mount left behind',
+      );
+    });
+    throw error;
+  }
+  if ((await parts.host.mounts()).at(mountPoint) === undefined) {
+    parts.log.warn(
+      { driver: driver.name, volumeId: request.volumeId, path: mountPoint },
+      'the driver says Success to mount, but nothing is mounted (right for a driver that only writes files)',
+    );
+  }
+  if (request.group !== undefined && !request.readOnly && driver.capabilities.fsGroup) {
+    await giveToGroup(parts, request, Number(request.group), mountPoint);
+  }
+}
+
+/** The driver's `mount`, or kubelet's default: the staging directory bound to the target. */
+async function mountAt(parts: VolumeParts, driver: Driver, request: PublishRequest): Promise<void> {
+  const { targetPath, stagingPath, readOnly, mountFlags: flags, pod, secrets, group } = request;
+  const { fsGroupKey: groupKey } = parts.settings;
+  const options = mountOptions(request, { pod, secrets, group, groupKey });
+  const result = await driver.call(verbs.mount(targetPath, options), { mask: request.mask });
+  if (result.supported) return;
+  if (stagingPath === '') {
+    throw new Failure(
+      'driver-failed',
+      `driver ${driver.name} does not support mount, and without attach there is no staging directory to mount instead: it has to answer one of the two`,
+    );
+  }
+  await bindMount(parts.host, stagingPath, targetPath, { readOnly, flags, mask: request.mask });
+}
+
+async function publishDevice(parts: VolumeParts, request: PublishRequest, mountPoint: string): Promise<void> {
+  const { device } = await recallFor(parts, request);
+  if (device === undefined || !device.startsWith('/')) {
+    throw new Failure(
+      'precondition',
+      `volume ${request.volumeId} cannot be a raw block volume: its driver names no device (attach and waitforattach answered ${JSON.stringify(device ?? '')})`,
+    );
+  }
+  await makeFile(parts.host, request.targetPath);
+  try {
+    await undoingMounts(parts, mountPoint, () =>
+      bindMount(parts.host, device, request.targetPath, { readOnly: request.readOnly, flags: [] }),
+    );
+  } catch (error) {
+    await removeFile(parts.host, mountPoint);
+    throw error;
+  }
+}
+
+/** Kubernetes repeats a publish alone when flexcsi has lost its state or the node its mounts: the stage is then repaired. */
+async function stageAgainIfLost(parts: VolumeParts, request: PublishRequest): Promise<void> {
+  const record = await recallFor(parts, request);
+  const recorded = record.stagingPath === request.stagingPath && record.device !== undefined;
+  if (recorded && request.access === 'block') return;
+  const mounted =
+    (await parts.host.mounts()).at(await realPath(parts.host, request.stagingPath)) !== undefined;
+  // On record and not mounted is right for a driver without mountdevice whose `mount` does it all.
+  if (recorded || (mounted && request.access === 'mount')) return;
+  await stage(parts, { ...request, readOnly: request.stageReadOnly });
+}
+
+/** Failures are logged, not returned: kubelet ignored them, and volumes that refuse chown worked all the same. */
+async function giveToGroup(
+  parts: VolumeParts,
+  request: PublishRequest,
+  gid: number,
+  path: string,
+): Promise<void> {
+  const { fsGroupChangePolicy: policy } = parts.settings;
+  const { problem } = await applyGroup(parts.host, path, gid, policy, { mask: request.mask });
+  if (problem !== undefined)
+    parts.log.warn({ path, gid, problem }, "not all files could be given to the pod's group");
+}

@@ -1,0 +1,30 @@
+/** The shape of what flexcsi remembers on this node. No field ever holds a secret. */
+import { z } from 'zod';
+
+const useSchema = z.object({
+  /** The boot in which this was written; mounts and devices of another boot are gone. */
+  boot: z.string(),
+  options: z.record(z.string(), z.string()),
+  fsType: z.string(),
+  access: z.enum(['mount', 'block']),
+  /** The device of the last `waitforattach`; empty when the driver names none. */
+  device: z.string().optional(),
+});
+
+/** A volume that is staged or published here. */
+export const volumeRecordSchema = useSchema.extend({
+  stagingPath: z.string().optional(),
+  /** By target path. `mountPoint`: the target as the mount table spells it (its parents may be symbolic links). */
+  targets: z.record(z.string(), z.object({ readOnly: z.boolean(), mountPoint: z.string() })),
+});
+
+export type VolumeRecord = z.infer<typeof volumeRecordSchema>;
+
+/** The device of an ephemeral volume of an attaching driver, by the volume's name in its pods. */
+export const sharedDeviceSchema = useSchema.extend({
+  readOnly: z.boolean(),
+  /** The target paths that use it. */
+  holders: z.array(z.string()),
+});
+
+export type SharedDevice = z.infer<typeof sharedDeviceSchema>;

@@ -1,0 +1,34 @@
+/** After an unmount: is it gone, and its directory with it? */
+import { Failure } from '../errors.ts';
+import { describeHolders, findHolders } from '../mount/holders.ts';
+import { removeEmptyDirectory } from '../mount/paths.ts';
+import type { VolumeParts } from './parts.ts';
+
+/**
+ * Exit 0 is no proof: the mount table is.
+ *
+ * @throws {Failure} `busy`, with who holds the mount where that is known.
+ */
+export async function refuseStillMounted(
+  parts: VolumeParts,
+  mountPoint: string,
+  said: string,
+): Promise<void> {
+  const table = await parts.host.mounts();
+  const entry = table.at(mountPoint);
+  if (entry === undefined) return;
+  const holders = describeHolders(await findHolders(entry, table));
+  throw new Failure('busy', `${said}${mountPoint} is still mounted: device or resource busy; ${holders}`);
+}
+
+/** Removes the empty directory; what is in it is never removed. */
+export async function removeDirectory(parts: VolumeParts, path: string): Promise<void> {
+  const result = await removeEmptyDirectory(parts.host, path);
+  if (result === 'not-empty') {
+    throw new Failure(
+      'busy',
+      `remove ${path}: directory not empty; it holds files that are not in the volume: look at them, then move them away`,
+    );
+  }
+  if (result === 'busy') throw new Failure('busy', `remove ${path}: device or resource busy`);
+}

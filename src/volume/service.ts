@@ -1,0 +1,109 @@
+/** All that `csi/` calls: the steps of this folder, each in its turn on its volume. */
+import type { Capabilities } from '../flex/capabilities.ts';
+import { attach, detach } from './attach.ts';
+import { ephemeralName } from './ephemeral.ts';
+import { type ExpandRequest, expandFileSystem, expandVolume, type NodeExpandRequest } from './expand.ts';
+import { VolumeLocks } from './lock.ts';
+import type { PublishRequest, StageRequest, VolumeParts, VolumeUse } from './parts.ts';
+import { publish } from './publish.ts';
+import { stage } from './stage.ts';
+import { type VolumeStats, volumeStats } from './stats.ts';
+import { type UnpublishRequest, unpublish } from './unpublish.ts';
+import { type UnstageRequest, unstage } from './unstage.ts';
+
+/** Fires when the client has cancelled the call or its deadline has passed. */
+type Cancelled = AbortSignal;
+
+export class VolumeService {
+  readonly #parts: VolumeParts;
+  /** Apart, as the controller manager and kubelet were: attaching elsewhere does not wait for a pod here. */
+  readonly #controller = new VolumeLocks();
+  readonly #node = new VolumeLocks();
+
+  constructor(parts: VolumeParts) {
+    this.#parts = parts;
+  }
+
+  /** What the driver says in `init`; asked again when the driver has changed. */
+  async capabilities(): Promise<Capabilities> {
+    return (await this.#parts.driver.current()).capabilities;
+  }
+
+  attach(use: VolumeUse, nodeId: string, cancelled?: Cancelled): Promise<string> {
+    const call = { volume: use.volumeId, kind: 'attach', target: nodeId, text: textOf(use) };
+    return this.#controller.run(call, () => attach(this.#parts, use, nodeId), cancelled);
+  }
+
+  detach(volumeId: string, nodeId: string, cancelled?: Cancelled): Promise<void> {
+    const call = { volume: volumeId, kind: 'detach', target: nodeId, text: '' };
+    return this.#controller.run(call, () => detach(this.#parts, volumeId, nodeId), cancelled);
+  }
+
+  expandVolume(request: ExpandRequest, cancelled?: Cancelled): Promise<boolean> {
+    const call = { volume: request.volumeId, kind: 'expand', target: '', text: textOf(request) };
+    return this.#controller.run(call, () => expandVolume(this.#parts, request), cancelled);
+  }
+
+  stage(request: StageRequest, cancelled?: Cancelled): Promise<void> {
+    const call = {
+      volume: request.volumeId,
+      kind: 'stage',
+      target: request.stagingPath,
+      text: textOf(request),
+    };
+    return this.#node.run(call, () => stage(this.#parts, request), cancelled);
+  }
+
+  unstage(request: UnstageRequest, cancelled?: Cancelled): Promise<void> {
+    const call = { volume: request.volumeId, kind: 'unstage', target: request.stagingPath, text: '' };
+    return this.#node.run(call, () => unstage(this.#parts, request), cancelled);
+  }
+
+  publish(request: PublishRequest, cancelled?: Cancelled): Promise<void> {
+    const volume = lockedVolume(request);
+    const call = { volume, kind: 'publish', target: request.targetPath, text: textOf(request) };
+    return this.#node.run(call, () => publish(this.#parts, request), cancelled);
+  }
+
+  unpublish(request: UnpublishRequest, cancelled?: Cancelled): Promise<void> {
+    const call = { volume: lockedVolume(request), kind: 'unpublish', target: request.targetPath, text: '' };
+    return this.#node.run(call, () => unpublish(this.#parts, request), cancelled);
+  }
+
+  expandFileSystem(request: NodeExpandRequest, cancelled?: Cancelled): Promise<void> {
+    const call = {
+      volume: request.volumeId,
+      kind: 'expand',
+      target: request.volumePath,
+      text: textOf(request),
+    };
+    return this.#node.run(call, () => expandFileSystem(this.#parts, request), cancelled);
+  }
+
+  stats(volumePath: string): Promise<VolumeStats> {
+    return volumeStats(this.#parts, volumePath);
+  }
+
+  /** Resolves when no call is running any more, whether or not a client still waits for it. */
+  async idle(): Promise<void> {
+    await Promise.all([this.#controller.idle(), this.#node.idle()]);
+  }
+}
+
+/** Pods that use an ephemeral volume of one name share its device, so they share its lock, whatever their volume ids. */
+function lockedVolume(request: { readonly volumeId: string; readonly targetPath: string }): string {
+  const ephemeral = /^csi-[0-9a-f]{64}$/.test(request.volumeId)
+    ? ephemeralName(request.targetPath)
+    : undefined;
+  return ephemeral === undefined ? request.volumeId : `in-line volume ${ephemeral}`;
+}
+
+/** What makes two requests the same: all but secrets and what Kubernetes adds for the pod. */
+function textOf(request: object): string {
+  const { mask: _mask, secrets: _secrets, pod: _pod, ...rest } = request as Record<string, unknown>;
+  return JSON.stringify(rest, (_key, value: unknown) => {
+    if (typeof value === 'bigint') return value.toString();
+    if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+    return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
+}

@@ -1,0 +1,114 @@
+/**
+ * NodeStageVolume, of drivers that attach: what kubelet's attacher did on the node before the first pod.
+ *
+ *   [attach, with --attach-on node]  →  waitforattach  →  mountdevice, or kubelet's own mount of the device
+ */
+import { Failure } from '../errors.ts';
+import type { Driver } from '../flex/driver.ts';
+import * as verbs from '../flex/verbs.ts';
+import { unmount } from '../mount/bind.ts';
+import { mountDevice } from '../mount/filesystem.ts';
+import { makeDirectory, pathState, realPath } from '../mount/paths.ts';
+import { attach, detach } from './attach.ts';
+import { isFinal } from './final.ts';
+import { attachOptions, mountOptions } from './options.ts';
+import type { StageRequest, VolumeParts, VolumeUse } from './parts.ts';
+import { recallFor, remember } from './remember.ts';
+import { refuseOtherStage } from './same-use.ts';
+import { undoingMounts } from './undo.ts';
+
+/**
+ * Stages the volume at its staging path. Repeating it is fine.
+ *
+ * @throws {Failure} `incompatible` when it is staged there for another use; of the driver; of the host.
+ */
+export async function stage(parts: VolumeParts, request: StageRequest): Promise<void> {
+  await refuseOtherStage(parts, request);
+  const record = await recallFor(parts, request);
+  const known = record.stagingPath === request.stagingPath ? record.device : undefined;
+  const device = await stageAt(parts, request, {
+    path: request.stagingPath,
+    device: request.device,
+    attachHere: parts.settings.attachOn === 'node',
+    ...(known === undefined ? {} : { known }),
+  });
+  await remember(parts, request.volumeId, { ...record, device, stagingPath: request.stagingPath });
+}
+
+interface StagePlace {
+  readonly path: string;
+  /** The device that `attach` named, where that ran elsewhere. */
+  readonly device: string;
+  readonly attachHere: boolean;
+  /** The device on record, when the volume was staged there before. */
+  readonly known?: string;
+}
+
+/**
+ * The steps of a stage at any directory; answers the device that `waitforattach` named. When it fails, nothing
+ * that it mounted is left, and after a final error nothing that it attached.
+ */
+export async function stageAt(parts: VolumeParts, use: VolumeUse, place: StagePlace): Promise<string> {
+  const driver = await parts.driver.current();
+  const mountPoint = await realPath(parts.host, place.path);
+  const staged = use.access === 'mount' && (await isUsablyMounted(parts, mountPoint));
+  if (staged && place.known !== undefined) return place.known;
+
+  const attached = place.attachHere ? await attach(parts, use, parts.settings.nodeId) : place.device;
+  try {
+    const device = await waitForAttach(driver, use, attached);
+    if (use.access === 'mount' && !staged) {
+      await undoingMounts(parts, mountPoint, () => mountDeviceAt(parts, driver, use, place.path, device));
+    }
+    return device;
+  } catch (error) {
+    // A volume that is mounted here is in use: detaching it would take the data from under a pod.
+    if (place.attachHere && !staged && isFinal(error)) await detach(parts, use.name, parts.settings.nodeId);
+    throw error;
+  }
+}
+
+/** Whether something is mounted there and answers; a dead mount (its server is gone) is unmounted first. */
+export async function isUsablyMounted(parts: VolumeParts, mountPoint: string): Promise<boolean> {
+  while ((await parts.host.mounts()).at(mountPoint) !== undefined) {
+    if ((await pathState(parts.host, mountPoint)).kind !== 'dead') return true;
+    await unmount(parts.host, mountPoint);
+  }
+  return false;
+}
+
+/** The driver's last word on the device. Success without a device makes it empty, as for kubelet. */
+async function waitForAttach(driver: Driver, use: VolumeUse, device: string): Promise<string> {
+  const result = await driver.call(verbs.waitForAttach(device, attachOptions(use)), { mask: use.mask });
+  return result.supported ? (result.answer.device ?? '') : device;
+}
+
+async function mountDeviceAt(
+  parts: VolumeParts,
+  driver: Driver,
+  use: VolumeUse,
+  path: string,
+  device: string,
+): Promise<void> {
+  await makeDirectory(parts.host, path);
+  const result = await driver.call(verbs.mountDevice(path, device, mountOptions(use)), { mask: use.mask });
+  // Without a device kubelet does nothing: the driver's `mount` does it all.
+  if (!result.supported && device !== '') {
+    if (!device.startsWith('/')) throw new Failure('driver-failed', notAPath(driver, device));
+    const { fsType, readOnly, mountFlags: flags, mask } = use;
+    const { formatted, notes } = await mountDevice(parts.host, device, path, {
+      fsType,
+      readOnly,
+      flags,
+      mask,
+    });
+    if (formatted)
+      parts.log.info({ volumeId: use.volumeId, device }, 'the device was blank and has been formatted');
+    for (const note of notes)
+      parts.log.warn({ volumeId: use.volumeId, device, note }, 'mounted, with a note');
+  }
+}
+
+function notAPath(driver: Driver, device: string): string {
+  return `driver ${driver.name} does not support mountdevice, and its device ${JSON.stringify(device)} is not an absolute path that could be mounted`;
+}

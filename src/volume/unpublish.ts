@@ -1,0 +1,56 @@
+/**
+ * NodeUnpublishVolume: what kubelet's unmounter did when a pod ended.
+ *
+ *   unmount, or a plain unmount  →  the mount table says it is gone  →  the empty directory removed
+ *
+ * Nothing at the path is success, without a call. So are an unknown volume, a second call, a lost record.
+ */
+import * as verbs from '../flex/verbs.ts';
+import { unmount } from '../mount/bind.ts';
+import { pathState, realPath, removeFile } from '../mount/paths.ts';
+import { releaseSharedDevice, sharedDeviceOf } from './ephemeral.ts';
+import type { VolumeParts } from './parts.ts';
+import { forgetTarget } from './remember.ts';
+import { refuseStillMounted, removeDirectory } from './removal.ts';
+import { isDeviceMount } from './stats.ts';
+
+export interface UnpublishRequest {
+  readonly volumeId: string;
+  readonly targetPath: string;
+}
+
+/**
+ * Unpublishes the volume from its target path and removes the path.
+ *
+ * @throws {Failure} `busy` when it is still mounted, or the directory not empty, afterwards; of the driver; of
+ * the host.
+ */
+export async function unpublish(parts: VolumeParts, request: UnpublishRequest): Promise<void> {
+  const { volumeId, targetPath } = request;
+  const mountPoint = await realPath(parts.host, targetPath);
+  const mounted = (await parts.host.mounts()).at(mountPoint);
+  // What is mounted is not looked at: stat of a hung mount does not return.
+  const kind = mounted === undefined ? (await pathState(parts.host, mountPoint)).kind : 'directory';
+  const isDevice = mounted === undefined ? kind !== 'directory' : await isDeviceMount(parts, mounted);
+
+  if (kind !== 'missing') {
+    if (isDevice) {
+      await unmount(parts.host, mountPoint);
+      await removeFile(parts.host, mountPoint);
+    } else {
+      await unmountByDriver(parts, targetPath, mountPoint);
+      await removeDirectory(parts, mountPoint);
+    }
+  }
+
+  const shared = await sharedDeviceOf(parts, volumeId, targetPath);
+  if (shared !== undefined) await releaseSharedDevice(parts, shared, targetPath);
+  await forgetTarget(parts, volumeId, targetPath);
+}
+
+async function unmountByDriver(parts: VolumeParts, targetPath: string, mountPoint: string): Promise<void> {
+  const driver = await parts.driver.current();
+  const result = await driver.call(verbs.unmount(targetPath));
+  if (!result.supported) await unmount(parts.host, mountPoint);
+  await refuseStillMounted(parts, mountPoint, `driver ${driver.name} says Success to unmount, but `);
+}

@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest';
+import { csiCapabilities, type Served } from '../../src/csi/capabilities.ts';
+import { defaultCapabilities } from '../../src/flex/capabilities.ts';
+
+const all: Served = { mode: 'all', attachOn: 'controller' };
+
+describe('csiCapabilities', () => {
+  it('of a driver that says nothing in init', () => {
+    expect(csiCapabilities(defaultCapabilities, all)).toEqual({
+      services: ['CONTROLLER_SERVICE'],
+      controller: ['PUBLISH_UNPUBLISH_VOLUME', 'EXPAND_VOLUME', 'SINGLE_NODE_MULTI_WRITER'],
+      node: [
+        'STAGE_UNSTAGE_VOLUME',
+        'GET_VOLUME_STATS',
+        'EXPAND_VOLUME',
+        'SINGLE_NODE_MULTI_WRITER',
+        'VOLUME_MOUNT_GROUP',
+      ],
+    });
+  });
+
+  it('of a driver that does not attach', () => {
+    const { controller, node } = csiCapabilities({ ...defaultCapabilities, attach: false }, all);
+    expect(controller).toEqual(['EXPAND_VOLUME', 'SINGLE_NODE_MULTI_WRITER']);
+    expect(node).toEqual([
+      'GET_VOLUME_STATS',
+      'EXPAND_VOLUME',
+      'SINGLE_NODE_MULTI_WRITER',
+      'VOLUME_MOUNT_GROUP',
+    ]);
+  });
+
+  it('stages, but does not attach on the controller, with --attach-on node', () => {
+    const { controller, node } = csiCapabilities(defaultCapabilities, { mode: 'all', attachOn: 'node' });
+    expect(controller).not.toContain('PUBLISH_UNPUBLISH_VOLUME');
+    expect(node).toContain('STAGE_UNSTAGE_VOLUME');
+  });
+
+  it('has no stats only when the driver says so', () => {
+    const node = (supportsMetrics: boolean | undefined) =>
+      csiCapabilities({ ...defaultCapabilities, supportsMetrics }, all).node;
+    expect(node(false)).not.toContain('GET_VOLUME_STATS');
+    expect(node(true)).toContain('GET_VOLUME_STATS');
+    expect(node(undefined)).toContain('GET_VOLUME_STATS');
+  });
+
+  it('does not grow file systems for a driver that says requiresFSResize: false', () => {
+    const { controller, node } = csiCapabilities({ ...defaultCapabilities, requiresFSResize: false }, all);
+    expect(controller).toContain('EXPAND_VOLUME');
+    expect(node).not.toContain('EXPAND_VOLUME');
+  });
+
+  it('lists only what the served services can', () => {
+    expect(csiCapabilities(defaultCapabilities, { mode: 'node', attachOn: 'controller' })).toMatchObject({
+      services: [],
+      controller: [],
+    });
+    expect(csiCapabilities(defaultCapabilities, { mode: 'controller', attachOn: 'controller' }).node).toEqual(
+      [],
+    );
+  });
+});

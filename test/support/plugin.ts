@@ -1,0 +1,69 @@
+/** flexcsi as a test runs it: `serve()` in this process, on a socket and with records in a temporary directory. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type ServeParts, type Serving, serve } from '../../src/cli/serve.ts';
+import type { ServeOptions } from '../../src/cli/settings.ts';
+import { silentLogger } from '../../src/log.ts';
+import { CsiClient } from './csi-client.ts';
+
+export interface Plugin {
+  readonly client: CsiClient;
+  readonly socket: string;
+  /** Holds the socket, the records (`state`) and, unless given otherwise, `kubelet`. */
+  readonly directory: string;
+  readonly serving: Serving;
+  /** Lets running drivers finish. The directory stays, for a plugin that is started again with it. */
+  stop(): Promise<void>;
+  /** `stop`, and removes the directory. What is mounted in it has to be gone. */
+  remove(): Promise<void>;
+}
+
+export interface PluginOptions extends Partial<ServeOptions> {
+  /** The driver's file. */
+  readonly driver: string;
+  /** The directory of an earlier plugin, to start it again; a new one when left out. */
+  readonly directory?: string;
+}
+
+/** Starts flexcsi for one driver. All options are those of `flexcsi serve`; nothing is logged unless asked. */
+export async function startPlugin(options: PluginOptions, parts: ServeParts = {}): Promise<Plugin> {
+  const { directory = mkdtempSync(join(tmpdir(), 'flexcsi-plugin-')), ...wishes } = options;
+  const socket = join(directory, 'csi.sock');
+  mkdirSync(join(directory, 'kubelet'), { recursive: true });
+  const defaults = {
+    endpoint: `unix://${socket}`,
+    nodeId: 'node-1',
+    mode: 'all',
+    attachOn: 'controller',
+    stateDir: join(directory, 'state'),
+    kubeletDir: join(directory, 'kubelet'),
+    driverTimeout: 60_000,
+    fsGroupKey: 'current',
+    fsGroupChangePolicy: 'Always',
+    logLevel: 'silent',
+    logFormat: 'json',
+  } satisfies Partial<ServeOptions>;
+  const log = wishes.logLevel === undefined ? { log: silentLogger() } : {};
+  const serving = await serve({ ...defaults, ...wishes }, { ...log, ...parts });
+  const client = new CsiClient(socket);
+  const stop = async (): Promise<void> => {
+    client.close();
+    await serving.stop();
+  };
+  return {
+    client,
+    socket,
+    directory,
+    serving,
+    stop,
+    remove: async () => {
+      await stop();
+      // What is in a volume is not ours to delete, in a test either.
+      if (readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${directory}/`)) {
+        throw new Error(`something is still mounted in ${directory}`);
+      }
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
