@@ -1,5 +1,5 @@
 /** `flexcsi serve`: puts the parts together, serves, and drains when told to end. */
-import { access, constants, mkdir } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseEndpoint } from '../csi/endpoint.ts';
 import { CsiServer } from '../csi/server.ts';
@@ -10,6 +10,7 @@ import { createLogger, type Logger } from '../log.ts';
 import { createHost } from '../mount/host.ts';
 import { createRun, type Run } from '../process.ts';
 import { bootId } from '../state/boot.ts';
+import { makePrivateDirectory } from '../state/directory.ts';
 import { RecordStore } from '../state/records.ts';
 import { noLookup, type VolumeLookup } from '../volume/parts.ts';
 import { sharedDeviceSchema, volumeRecordSchema } from '../volume/records.ts';
@@ -99,7 +100,7 @@ async function tellCapabilities(server: CsiServer, driver: SingleDriver, log: Lo
 
 async function requireWritable(directory: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makePrivateDirectory(directory);
     await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw new Failure('precondition', `--state-dir: ${directory} cannot be written: ${errorMessage(error)}`, {

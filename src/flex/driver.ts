@@ -123,10 +123,9 @@ async function execute(settings: DriverSettings, call: Call, mask: Mask): Promis
 
 function failureText(verdict: Verdict, ended: Ended, parsed: ParsedAnswer): string {
   const text = verdict.kind === 'failed' ? verdict.text : '';
-  if (parsed.ok) {
-    return parsed.answer.status !== 'Success' && parsed.answer.message === ''
-      ? `${text}(the driver gives none)`
-      : text;
+  if (parsed.ok && parsed.answer.status !== 'Success') {
+    const reason = parsed.answer.message === '' ? '(the driver gives none)' : '';
+    return `${text}${reason} (${describeEnd(ended)})`;
   }
   return ended.output.length === 0 ? text + likelyCause(ended) : text;
 }

@@ -15,8 +15,8 @@ export function foldName(name: string): string {
 
 /**
  * The fields of one object (or of several, read one after the other into the same place). Names match without
- * regard to case, the last of equal fields wins, `null` leaves a plain field as it was, and a field of the
- * wrong type is an error even when a later one is right: then a method throws a `Failure` (`driver-failed`)
+ * regard to case, the last of equal fields wins, `null` leaves a field as it was, and a field of the wrong
+ * type is an error even when a later one is right: then a method throws a `Failure` (`driver-failed`)
  * that names the field.
  */
 export class Fields {
@@ -61,33 +61,26 @@ export class Fields {
     });
   }
 
-  /** A second object is merged into the first; `null` forgets what came before it. */
+  array(name: string): readonly Json[] | undefined {
+    return this.#last(name, 'a list', (value) => (Array.isArray(value) ? value : undefined));
+  }
+
+  /** A second object is merged into the first. */
   object(name: string): Fields | undefined {
-    const objects = this.#sinceNull(name, 'an object', (value) =>
+    const objects = this.#all(name, 'an object', (value) =>
       value instanceof JsonObject ? value : undefined,
     );
     return objects.length === 0 ? undefined : new Fields(objects, `${this.#path}${name}.`);
   }
 
-  /** `null` stands for no list. */
-  array(name: string): readonly Json[] | undefined {
-    return this.#sinceNull(name, 'a list', (value) => (Array.isArray(value) ? value : undefined)).at(-1);
-  }
-
   #last<T>(name: string, expected: string, read: (value: Json) => T | undefined): T | undefined {
-    let last: T | undefined;
-    for (const value of this.values(name)) {
-      if (value !== null) last = this.#require(name, expected, value, read);
-    }
-    return last;
+    return this.#all(name, expected, read).at(-1);
   }
 
-  #sinceNull<T>(name: string, expected: string, read: (value: Json) => T | undefined): T[] {
-    const values = this.values(name);
-    const typed = values.map((value) =>
-      value === null ? undefined : this.#require(name, expected, value, read),
-    );
-    return typed.slice(typed.lastIndexOf(undefined) + 1) as T[];
+  #all<T>(name: string, expected: string, read: (value: Json) => T | undefined): T[] {
+    return this.values(name)
+      .filter((value) => value !== null)
+      .map((value) => this.#require(name, expected, value, read));
   }
 
   #require<T>(name: string, expected: string, value: Json, read: (value: Json) => T | undefined): T {

@@ -46,8 +46,8 @@ export async function requireEmpty(host: Host, device: string): Promise<void> {
     const args = ['-n', String(length), '-i', `${offset}:0`, '--', device, '/dev/zero'];
     const ended = await host.run('cmp', args);
     if (ended.exitCode === 0) continue;
-    // cmp counts from 1, from where it began.
-    const byte = / differ: (?:byte|char) (\d+)/.exec(ended.output.toString())?.[1];
+    // cmp counts from 1, from where it began. A device may be called anything: only the end counts.
+    const byte = / differ: (?:byte|char) (\d+), line \d+\n$/.exec(ended.output.toString())?.[1];
     if (ended.exitCode !== 1 || byte === undefined) throw hostFailure('cmp', args, ended);
     throw new Failure(
       'precondition',

@@ -142,7 +142,8 @@ async function check(host: Host, device: string): Promise<string[]> {
     if (ended.startError === undefined) throw failure;
     return [`${oneLine(device)} is mounted unchecked: ${failure.message}`];
   }
-  if ((exitCode & 4) !== 0) {
+  // Above the sum of all values it is not fsck that speaks: it could not be run.
+  if ((exitCode & 4) !== 0 && exitCode < 64) {
     throw new Failure(
       'host-failed',
       `${oneLine(device)} has errors that fsck does not correct by itself: run fsck by hand (${failure.message})`,

@@ -35,8 +35,8 @@ export async function applyGroup(
 ): Promise<GroupResult> {
   const deadline = performance.now() + (options.timeoutMs ?? DEFAULT_LIMIT_MS);
   const mask = options.mask ?? noSecrets;
-  /** The program's result, or undefined, with `problem` set, when it could not do its work at all. */
   let problem: string | undefined;
+  /** Undefined, and `problem` set, when the program could not do its work: not there, out of time. */
   const run = async ([file, args]: Step): Promise<Ended | undefined> => {
     const ended = await host.run(file, args, { timeoutMs: Math.max(1, deadline - performance.now()) });
     if (ended.exitCode !== undefined) return ended;

@@ -6,11 +6,12 @@
  * Secrets are not written here: no record has a field for them.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
+import { open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ZodType } from 'zod';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { makePrivateDirectory } from './directory.ts';
 
 /** Records of one kind, in one directory. */
 export class RecordStore<Content> {
@@ -58,7 +59,7 @@ export class RecordStore<Content> {
     const file = this.#file(key);
     const aside = `${file}.new`;
     try {
-      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await makePrivateDirectory(this.#directory);
       const handle = await open(aside, 'w', 0o600);
       try {
         await handle.writeFile(JSON.stringify({ key, content }));

@@ -262,14 +262,32 @@ describe.skipIf(unmet)('the life of a volume', () => {
     expect(devicesBelow(directory)).toEqual([]);
   });
 
-  it('keeps an image attached until the last of its volumes is detached', async () => {
+  it('serves two volumes with one image, until the last is detached', async () => {
     const other = `${name}-other`;
-    const device = await attach(volume());
-    expect(await attach(volume({ 'kubernetes.io/pvOrVolumeName': other, volume: name }))).toBe(device);
+    const otherJson = volume({ 'kubernetes.io/pvOrVolumeName': other, volume: name });
+    const otherTarget = join(directory, 'other');
+    const target = await stage(volume());
+    const device = await attach(otherJson);
+    expect(await call('mountdevice', otherTarget, device, otherJson)).toEqual(success);
+    writeFileSync(join(target, 'data'), 'shared');
+    expect(readFileSync(join(otherTarget, 'data'), 'utf8')).toBe('shared');
+
+    for (const each of [target, otherTarget]) expect(await call('unmountdevice', each)).toEqual(success);
     expect(await call('detach', name, 'node')).toEqual(success);
     expect(devicesBelow(directory)).toEqual([device]);
     expect(await call('detach', other, 'node')).toEqual(success);
     expect(devicesBelow(directory)).toEqual([]);
+  });
+
+  it('grows a raw block volume', async () => {
+    const device = await attach(volume());
+    const target = join(directory, 'block');
+    writeFileSync(target, '');
+    execFileSync('mount', ['--bind', device, target]);
+    const sizes = [String(80 * MIB), String(64 * MIB)];
+    expect(await call('expandvolume', volume(), target, ...sizes)).toEqual(success);
+    expect(await call('expandfs', volume(), device, target, ...sizes)).toEqual(success);
+    expect(execFileSync('blockdev', ['--getsize64', target]).toString()).toBe(`${80 * MIB}\n`);
   });
 
   it('does not mount where something else is mounted', async () => {
@@ -584,7 +602,7 @@ describe.skipIf(unmet)('options', () => {
     [{ volume: 'x'.repeat(300) }, 'File name too long'],
     [{ dir: 'relative' }, "option dir 'relative': must be an absolute path"],
     [{ dir: '/line\nbreak' }, 'must be an absolute path'],
-    [{ dir: '/does/"not"\\exist' }, `option dir '/does/"not"\\exist': /does/"not"\\exist/`],
+    [{ dir: '/does/"not"\\exist' }, `option dir: '/does/"not"\\exist/`],
     [{ size: '' }, 'no such image; the option size would let it be created'],
     [{ size: '0' }, "option size '0': must be like"],
     [{ size: '-1' }, "option size '-1': must be like"],

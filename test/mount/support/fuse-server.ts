@@ -30,4 +30,8 @@ init.writeUInt32LE(64 * 1024, HEADER_BYTES + 8); // read-ahead
 init.writeUInt32LE(64 * 1024, HEADER_BYTES + 20); // longest write
 writeSync(device, init);
 writeSync(1, 'ready\n');
-while (true) readSync(device, request);
+try {
+  while (true) readSync(device, request);
+} catch {
+  // ENODEV: unmounted.
+}

@@ -1,0 +1,29 @@
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { errorCode } from '../errors.ts';
+
+/**
+ * Makes the directory and those above it that are missing, for their owner only. One that is there is left as
+ * it is.
+ *
+ * Node's own `mkdir` with `recursive` never returns where a directory can be looked up but not made (/proc).
+ *
+ * @throws the error of the operating system.
+ */
+export async function makePrivateDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, 0o700);
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    if (errorCode(error) !== 'ENOENT' || (await exists(dirname(path)))) throw error;
+    await makePrivateDirectory(dirname(path));
+    await mkdir(path, 0o700);
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
+  );
+}
