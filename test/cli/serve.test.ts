@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CsiClient } from '../support/csi-client.ts';
 import { isRunning } from '../support/processes.ts';
 import { lacks } from '../support/requirements.ts';
-import { failureOf, mountCapability } from '../support/scenario.ts';
+import { failureOf, mountCapability, mountsBelow } from '../support/scenario.ts';
 import { answer, ScriptedDriver } from '../support/scripted-driver.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
@@ -73,6 +73,7 @@ describe('flexcsi serve', () => {
       await program.exit;
     }
     driver.remove();
+    for (const path of mountsBelow(directory)) execFileSync('umount', [path]);
     rmSync(directory, { recursive: true });
   });
 

@@ -10,7 +10,7 @@ describe('an answer among other output', () => {
     ['text on its line', 'answer {"status":"Success"} (end)\n'],
     ['pretty-printed, with text around', 'start\n{\n  "status": "Success"\n}\nend\n'],
     ['log lines in JSON', '{"level":"info","data":{"status":"x"}}\n{}\n{"status":"Success"}\n'],
-    ['a shell function and a template', 'f () { echo; }\n${x} {{ y }}\n{"status":"Success"}\n'],
+    ['a shell function and a template', 'f () { echo; }\n$ {x} {{ y }}\n{"status":"Success"}\n'],
     ['text after an object without status', '{"a":1} {"status":"Success"}\n'],
     ['a byte order mark', '\ufeff{"status":"Success"}'],
     ['a broken array before it', '[1, 2\n{"status":"Success"}'],

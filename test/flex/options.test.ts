@@ -78,7 +78,7 @@ describe('driverOptions', () => {
 
 /** Go's rules once more, from JSON.stringify's side. */
 function reference(options: Record<string, string>): string {
-  const escape = (text: string) =>
+  const encode = (text: string) =>
     JSON.stringify(text).replace(
       /[<>&\u2028\u2029]/g,
       (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
@@ -86,7 +86,7 @@ function reference(options: Record<string, string>): string {
   const codePoints = (text: string) =>
     Array.from(text, (c) => (c.codePointAt(0) ?? 0).toString(16).padStart(6, '0')).join('');
   const keys = Object.keys(options).sort((a, b) => (codePoints(a) < codePoints(b) ? -1 : 1));
-  return `{${keys.map((key) => `${escape(key)}:${escape(options[key] ?? '')}`).join(',')}}`;
+  return `{${keys.map((key) => `${encode(key)}:${encode(options[key] ?? '')}`).join(',')}}`;
 }
 
 describe('encodeOptions', () => {
