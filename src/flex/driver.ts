@@ -3,7 +3,7 @@ import { errorMessage, Failure, type FailureKind } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Ended, Run } from '../process.ts';
 import { type Mask, noSecrets } from '../secrets.ts';
-import { type Answer, describeEnd, judge, type ParsedAnswer, parseAnswer, type Verdict } from './answer.ts';
+import { type Answer, describeEnd, judge, parseAnswer } from './answer.ts';
 import type { Capabilities } from './capabilities.ts';
 import { driverEnvironment } from './environment.ts';
 import { invoke } from './invoke.ts';
@@ -93,7 +93,7 @@ async function execute(settings: DriverSettings, call: Call, mask: Mask): Promis
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const message = `driver ${settings.name}: ${call.verb} was not started: ${error.message}`;
-    throw new Failure(error.kind, mask(message), { cause: error });
+    throw new Failure(error.kind, oneLine(mask(message), MAX_WORDS), { cause: error });
   }
   logCall(settings, call, ended, mask);
   const fail = (kind: FailureKind, text: string, output: Uint8Array | undefined): never => {
@@ -112,29 +112,23 @@ async function execute(settings: DriverSettings, call: Call, mask: Mask): Promis
   const parsed = parseAnswer(ended.output);
   const verdict = judge(call.verb, ended, parsed);
   if (verdict.kind === 'success') return { supported: true, answer: verdict.answer };
-  if (verdict.kind === 'not-supported' && !(ended.timedOut && ended.exitCode !== 0))
-    return { supported: false };
-  if (ended.timedOut) {
+  if (ended.timedOut && (verdict.kind === 'failed' || ended.exitCode !== 0)) {
     const text = `${call.verb} did not end within ${timeoutMs / 1000} s and was ended (${describeEnd(ended)}): what it did is not known`;
     return fail('driver-timeout', text, ended.output);
   }
-  return fail('driver-failed', failureText(verdict, ended, parsed), parsed.ok ? undefined : ended.output);
-}
-
-function failureText(verdict: Verdict, ended: Ended, parsed: ParsedAnswer): string {
-  const text = verdict.kind === 'failed' ? verdict.text : '';
-  if (parsed.ok && parsed.answer.status !== 'Success') {
-    const reason = parsed.answer.message === '' ? '(the driver gives none)' : '';
-    return `${text}${reason} (${describeEnd(ended)})`;
+  if (verdict.kind === 'not-supported') return { supported: false };
+  if (!parsed.ok) {
+    const cause = ended.output.length === 0 ? likelyCause(ended) : '';
+    return fail('driver-failed', verdict.text + cause, ended.output);
   }
-  return ended.output.length === 0 ? text + likelyCause(ended) : text;
+  const isSilent = parsed.answer.status !== 'Success' && parsed.answer.message === '';
+  return fail('driver-failed', isSilent ? `${verdict.text}(the driver gives none)` : verdict.text, undefined);
 }
 
 /** What usually lies behind an end without a word. */
 function likelyCause({ exitCode, signal }: Ended): string {
-  if (exitCode === 127)
-    return ' (a command in the script was not found: is it installed where the driver runs?)';
-  if (exitCode === 126) return ' (a command in the script could not be executed)';
+  if (exitCode === 127) return ' (a command of the script is not installed where the driver runs?)';
+  if (exitCode === 126) return ' (a command of the script could not be executed?)';
   if (signal === 'SIGKILL') return ' (out of memory?)';
   if (exitCode === 0) return ' (a driver must print a JSON object for every verb)';
   return '';

@@ -33,7 +33,10 @@ async function checkFile(file: string, subject: string): Promise<void> {
   let mode: number;
   try {
     const found = await stat(file);
-    if (found.isDirectory()) throw unusable(`${subject} is a directory: expected an executable file`);
+    if (!found.isFile()) {
+      const what = found.isDirectory() ? 'a directory' : 'no regular file';
+      throw unusable(`${subject} is ${what}: expected an executable file`);
+    }
     mode = found.mode;
   } catch (error) {
     if (error instanceof Failure) throw error;

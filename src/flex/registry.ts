@@ -7,6 +7,7 @@ import type { Logger } from '../log.ts';
 import type { Run } from '../process.ts';
 import type { Driver, DriverSettings, DriverSource } from './driver.ts';
 import { entryOfFlexName, executableOf, flexNameOfEntry, isDriverFile, isQualifiedName } from './names.ts';
+import { SharedRun } from './shared-run.ts';
 import { Slot } from './slot.ts';
 
 export interface RegistrySettings {
@@ -31,7 +32,7 @@ export class Registry {
   #entries: ReadonlySet<string> = new Set();
   /** Symbolic links that were there at the start, with what tells them from later ones of the same name. */
   readonly #passedOver = new Map<string, string>();
-  #listing: Promise<void> | undefined;
+  readonly #lists = new SharedRun<void>(() => this.#list());
   #listProblem: string | undefined;
 
   constructor(settings: RegistrySettings) {
@@ -59,7 +60,7 @@ export class Registry {
 
   /** Looks at the directory and at all drivers, and resolves when all due `init`s have ended. */
   async look(): Promise<void> {
-    await this.#list();
+    await this.#lists.ask();
     await Promise.all(Array.from(this.#slots, ([entry, slot]) => this.#lookAt(entry, slot)));
   }
 
@@ -112,7 +113,7 @@ export class Registry {
   }
 
   async #slotFor(name: string, insist = false): Promise<Slot | undefined> {
-    await this.#list();
+    await this.#lists.ask();
     const wanted = isQualifiedName(name) ? entryOfFlexName(name) : undefined;
     // Look-ups of one driver are the occasion for all others, but do not wait for them.
     for (const [entry, slot] of this.#slots) if (entry !== wanted) void this.#lookAt(entry, slot);
@@ -130,15 +131,8 @@ export class Registry {
     }
   }
 
-  /** Adds slots for new directories. Lists at the same time are one. */
-  #list(): Promise<void> {
-    this.#listing ??= this.#listOnce().finally(() => {
-      this.#listing = undefined;
-    });
-    return this.#listing;
-  }
-
-  async #listOnce(): Promise<void> {
+  /** Adds slots for new directories. Never rejects. */
+  async #list(): Promise<void> {
     const { directory, log } = this.#settings;
     try {
       const entries = await this.#read();

@@ -1,6 +1,7 @@
 /** The place of one driver: which initialised driver stands for its files at present. */
 import { errorMessage, Failure } from '../errors.ts';
 import { Driver, type DriverSettings } from './driver.ts';
+import { SharedRun } from './shared-run.ts';
 import { type DriverFiles, Hold, look } from './watch.ts';
 
 export interface SlotSettings extends DriverSettings {
@@ -25,7 +26,9 @@ export class Slot {
   #isPending = true;
   #fingerprint = '';
   #hold: Hold | undefined;
-  #looking: Promise<void> | undefined;
+  #insists = false;
+  /** Whether `init` was run. */
+  readonly #looks = new SharedRun<boolean>((tried = false) => this.#look(tried));
 
   constructor(settings: SlotSettings) {
     this.#settings = settings;
@@ -58,13 +61,12 @@ export class Slot {
 
   /**
    * Looks at the files and runs `init` where that is due; with `insist` also where no `init` has ever
-   * succeeded. Looks at the same time are one. Never rejects: see `driver` and `failure`.
+   * succeeded. Who asks while `init` runs shares its outcome, unless the files have changed since it began.
+   * Never rejects: see `driver` and `failure`.
    */
-  look(insist = false): Promise<void> {
-    this.#looking ??= this.#look(insist).finally(() => {
-      this.#looking = undefined;
-    });
-    return this.#looking;
+  async look(insist = false): Promise<void> {
+    this.#insists ||= insist;
+    await this.#looks.ask();
   }
 
   /** Lets go of the files. The slot is not used afterwards. */
@@ -73,19 +75,25 @@ export class Slot {
     this.#hold = undefined;
   }
 
-  async #look(insist: boolean): Promise<void> {
+  async #look(justTried: boolean): Promise<boolean> {
+    const insists = this.#insists;
+    this.#insists = false;
     // Before `init`: what changes while that runs is a change for the next look.
     const { present, fingerprint } = await look(this.#files);
     if (!present && !this.#isGone && this.#hold?.isRemoved()) {
       this.#leave(fingerprint);
-      return;
+      return false;
     }
-    if (fingerprint !== this.#fingerprint) {
+    const hasChanged = fingerprint !== this.#fingerprint;
+    if (hasChanged) {
       this.#fingerprint = fingerprint;
       this.#isPending = true;
       this.#holdOn();
     }
-    if (this.#isPending || (insist && this.#driver === undefined)) await this.#initialise();
+    const isDue = this.#isPending || (insists && this.#driver === undefined);
+    if (!isDue || (justTried && !hasChanged)) return false;
+    await this.#initialise();
+    return true;
   }
 
   async #initialise(): Promise<void> {

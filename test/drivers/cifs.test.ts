@@ -70,7 +70,12 @@ function calls(): string[][] {
   return lines.map((line) => line.split('\0'));
 }
 
-const environment = (): Record<string, string> => ({ PATH: `${bin}:/usr/bin:/bin`, TMPDIR: temporary });
+/** Variables of the driver's own names, too: from the environment, they would pass on what is assigned to them. */
+const environment = (): Record<string, string> => ({
+  ...Object.fromEntries(['options', 'value', 'username', 'password', 'domain'].map((name) => [name, 'x'])),
+  PATH: `${bin}:/usr/bin:/bin`,
+  TMPDIR: temporary,
+});
 
 function call(...args: readonly string[]): Promise<Answer> {
   return createCall(file, environment())(...args);
@@ -202,6 +207,9 @@ describe.skipIf(lacks('mounts'))('mount', () => {
     if (password.length < 6) return;
     for (const where of ['command-lines', 'environment'])
       expect(readFileSync(join(directory, where)).includes(password)).toBe(false);
+    expect(readFileSync(join(directory, 'environment'), 'utf8')).not.toContain(
+      Buffer.from(password).toString('base64'),
+    );
   });
 
   it('gives mount.cifs no domain when there is none', async () => {

@@ -279,6 +279,14 @@ describe.skipIf(unmet)('the life of a volume', () => {
     expect(devicesBelow(directory)).toEqual([]);
   });
 
+  it('grows with an image that was made larger by hand', async () => {
+    const target = await stage(volume());
+    expect(await call('unmountdevice', target)).toEqual(success);
+    truncateSync(image(), 256 * MIB);
+    await stage(volume());
+    expect(sizeOf(target)).toBeGreaterThan(200 * MIB);
+  });
+
   it('grows a raw block volume', async () => {
     const device = await attach(volume());
     const target = join(directory, 'block');

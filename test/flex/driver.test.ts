@@ -123,7 +123,7 @@ describe('Driver.call', () => {
       'unmount command failed, status: Failure, reason: disk on fire',
     ],
     [
-      `echo '{"status":"Failure","message":"a\\nb"}' >&2`,
+      `printf '%s' '{"status":"Failure","message":"a\\nb"}' >&2`,
       'unmount command failed, status: Failure, reason: a | b',
     ],
     [
@@ -136,8 +136,8 @@ describe('Driver.call', () => {
       'unmount failed: killed by SIGKILL, though its answer says Success',
     ],
     ['no-such-command', 'unmount failed: exit status 127, no JSON object in the output: '],
-    ['exec 2>&-; no-such-command', 'exit status 127, no output (a command in the script was not found'],
-    ['exit 126', 'exit status 126, no output (a command in the script could not be executed)'],
+    ['exec 2>&-; no-such-command', 'exit status 127, no output (a command of the script is not installed'],
+    ['exit 126', 'exit status 126, no output (a command of the script could not be executed?)'],
     ['kill -9 $$', 'killed by SIGKILL, no output (out of memory?)'],
     ['exit 0', 'exit status 0, no output (a driver must print a JSON object for every verb)'],
     [`printf '\\033[31mred\\033[0m\\n\\nnext'; exit 1`, 'no JSON object in the output: red | next'],
@@ -281,8 +281,8 @@ describe('Driver.call', () => {
       `echo "{\\"status\\":\\"Success\\",\\"message\\":\\"$3\\"}" | tr -d '\\\\'; echo "$3" >&2; exit 1`,
       { log },
     );
-    const options = { 'kubernetes.io/secret/p': 'c2VjcmV0', 'csi/mountOptions': 'password=hidden' };
-    const mask = createMask(['secret', 'password=hidden']);
+    const options = { 'kubernetes.io/secret/p': 'aHVudGVyMjI=', 'csi/mountOptions': 'password=hidden' };
+    const mask = createMask(['hunter22', 'password=hidden']);
     await expect(subject.call(verbs.mount('/t', options), { mask })).rejects.toThrow();
     const line = lines.at(-1);
     expect(line).toMatchObject({
@@ -293,7 +293,7 @@ describe('Driver.call', () => {
       durationMs: expect.any(Number),
       args: ['/t', '{"csi/mountOptions":"***","kubernetes.io/secret/p":"***"}'],
     });
-    expect(JSON.stringify(lines)).not.toMatch(/c2VjcmV0|hidden/);
+    expect(JSON.stringify(lines)).not.toMatch(/aHVudGVyMjI=|hidden/);
     expect(lines.filter(({ level, args }) => Number(level) > 20 && args !== undefined)).toEqual([]);
   });
 });

@@ -1,9 +1,11 @@
+import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Failure } from '../../src/errors.ts';
 import { checkExecutable } from '../../src/flex/executable.ts';
 import { createRun } from '../../src/process.ts';
+import { lacks } from '../support/requirements.ts';
 import { temporaryDirectory } from './drivers.ts';
 
 const program = readFileSync(process.execPath).subarray(0, 4096);
@@ -13,6 +15,12 @@ function write(content: string | Uint8Array, mode = 0o755): string {
   writeFileSync(file, content);
   chmodSync(file, mode);
   return file;
+}
+
+function makePipe(): string {
+  const pipe = join(temporaryDirectory(), 'driver');
+  execFileSync('mkfifo', ['-m', '0755', pipe]);
+  return pipe;
 }
 
 /** The first bytes of a program with some replaced. */
@@ -52,6 +60,7 @@ describe('checkExecutable', () => {
     ['missing', () => '/no/such/driver', /^\/no\/such\/driver does not exist/],
     ['below a file', () => join(write('x'), 'driver'), /cannot be used: ENOTDIR/],
     ['a directory', temporaryDirectory, /is a directory/],
+    ['a pipe', makePipe, /is no regular file/],
     ['not executable', () => write('#!/bin/sh\n', 0o644), /is not executable: run chmod \+x/],
     ['empty', () => write(''), /is empty/],
     ['text without #!', () => write('echo\n'), /neither a program nor a script: .*#!\/bin\/sh/],
@@ -104,5 +113,17 @@ describe('checkExecutable', () => {
     mkdirSync(join(directory, 'd'));
     symlinkSync('d', join(directory, 'driver'));
     await expect(checkExecutable(join(directory, 'driver'))).rejects.toThrow('is a directory');
+  });
+
+  it.skipIf(lacks('mounts'))('refuses one on a file system where nothing may be executed', async () => {
+    const directory = temporaryDirectory();
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'noexec', 'none', directory]);
+    try {
+      const file = join(directory, 'driver');
+      writeFileSync(file, '#!/bin/sh\n', { mode: 0o755 });
+      await expect(checkExecutable(file)).rejects.toThrow('is its file system mounted noexec?');
+    } finally {
+      execFileSync('umount', [directory]);
+    }
   });
 });
