@@ -298,6 +298,20 @@ describe.skipIf(unmet)('the life of a volume', () => {
     expect(execFileSync('blockdev', ['--getsize64', target]).toString()).toBe(`${80 * MIB}\n`);
   });
 
+  it('mounts with mount flags, none of which makes a read-only volume writable', async () => {
+    const target = join(directory, 'mounted');
+    const flags = { 'csi/mountOptions': 'noatime,rw' };
+    await attach(volume());
+    expect(await call('mountdevice', target, '/dev/any', volume(flags))).toEqual(success);
+    const optionsAt = () => execFileSync('findmnt', ['-no', 'OPTIONS', target], { encoding: 'utf8' }).trim();
+    expect(optionsAt().split(',')).toEqual(expect.arrayContaining(['rw', 'noatime']));
+    expect(await call('unmountdevice', target)).toEqual(success);
+    expect(await call('mountdevice', target, '/dev/any', volume({ ...flags, ...readOnly }))).toEqual(success);
+    expect(optionsAt().split(',')).toEqual(expect.arrayContaining(['ro', 'noatime']));
+    expect(await call('unmountdevice', target)).toEqual(success);
+    expect(await call('detach', name, 'node')).toEqual(success);
+  });
+
   it('does not mount where something else is mounted', async () => {
     const target = join(directory, 'mount');
     const device = await attach(volume());
