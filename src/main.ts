@@ -16,11 +16,11 @@ addServeOptions(
 ).action(async (options: ServeOptions) => {
   const { serve } = await import('./cli/serve.ts');
   const serving = await serve(options);
-  const signal = await new Promise((resolve) => {
-    process.once('SIGTERM', resolve);
-    process.once('SIGINT', resolve);
+  // `on`, not `once`: npm passes a signal on that its whole group already got, and the drain must go on.
+  await new Promise((resolve) => {
+    process.on('SIGTERM', resolve);
+    process.on('SIGINT', resolve);
   });
-  void signal;
   await serving.stop();
   // Not left to the event loop: a driver that is still running may hold it.
   process.exit(0);

@@ -52,9 +52,11 @@ export function controllerHandlers(
         const use = { ...wish, volumeId, name: volumeId, options, mask };
         const device = await volumes.attach(use, nodeId, cancelled);
         if (Buffer.byteLength(DEVICE_KEY) + Buffer.byteLength(device) > MAP_BYTES) {
+          // The client never hears of the device: the error may only be final when nothing is attached.
+          await volumes.detach(volumeId, nodeId, cancelled);
           throw new Failure(
             'driver-failed',
-            `the device that the driver's attach named has more than ${MAP_BYTES} bytes, which CSI does not allow`,
+            `the device that the driver's attach named has more than ${MAP_BYTES} bytes, which CSI does not allow; the volume was detached again`,
           );
         }
         return { publish_context: { [DEVICE_KEY]: device } };

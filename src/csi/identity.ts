@@ -26,12 +26,16 @@ export function identityHandlers(
       manifest: plugin.manifest,
     })),
 
-    GetPluginCapabilities: unary('GetPluginCapabilities', parts, async () => ({
-      capabilities: [
-        ...(await capabilities()).services.map((type) => ({ service: { type } })),
-        { volume_expansion: { type: 'ONLINE' as const } },
-      ],
-    })),
+    GetPluginCapabilities: unary('GetPluginCapabilities', parts, async () => {
+      const { services, controller, node } = await capabilities();
+      const expands = controller.includes('EXPAND_VOLUME') || node.includes('EXPAND_VOLUME');
+      return {
+        capabilities: [
+          ...services.map((type) => ({ service: { type } })),
+          ...(expands ? [{ volume_expansion: { type: 'ONLINE' as const } }] : []),
+        ],
+      };
+    }),
 
     Probe: unary('Probe', parts, async () => {
       await capabilities();

@@ -42,7 +42,10 @@ export interface SecretFields {
    */
   stripSecrets(name: string, message: object): Record<string, unknown>;
 
-  /** The text values in fields marked `csi_secret`; not the mount flags. `name` is as for `stripSecrets`. */
+  /**
+   * The text values in fields marked `csi_secret`, and the mount flags that carry a value (`password=…`), whole
+   * and the value alone. `name` is as for `stripSecrets`.
+   */
   secretValues(name: string, message: object): string[];
 }
 
@@ -134,6 +137,7 @@ function collectSecrets(message: object, hiding: Hiding, into: string[]): void {
   for (const [name, { hides, isMap }] of hiding) {
     const value: unknown = (message as Record<string, unknown>)[name];
     if (hides === 'secret') collectTexts(value, into);
+    if (hides === 'sensitive') collectFlags(value, into);
     if (typeof hides === 'string' || !isObject(value)) continue;
     for (const one of isMap || Array.isArray(value) ? Object.values(value) : [value]) {
       if (isObject(one)) collectSecrets(one, hides, into);
@@ -144,6 +148,20 @@ function collectSecrets(message: object, hiding: Hiding, into: string[]): void {
 function collectTexts(value: unknown, into: string[]): void {
   if (typeof value === 'string') into.push(value);
   else if (isObject(value)) for (const one of Object.values(value)) collectTexts(one, into);
+}
+
+/** Below this length a value is a number or a version, not a secret. */
+const SHORTEST_SECRET = 6;
+
+function collectFlags(value: unknown, into: string[]): void {
+  const flags: string[] = [];
+  collectTexts(value, flags);
+  for (const flag of flags.flatMap((text) => text.split(','))) {
+    const at = flag.indexOf('=');
+    if (at < 0) continue;
+    into.push(flag);
+    if (flag.length - at > SHORTEST_SECRET) into.push(flag.slice(at + 1));
+  }
 }
 
 /** The same shape with every value masked, at any depth; absent stays absent. */

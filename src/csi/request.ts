@@ -6,6 +6,8 @@ import type { VolumeCapability__Output } from './generated/csi/v1/VolumeCapabili
 /** What Linux carries in one argument of a program; kubelet's limit for what a driver could be told. */
 const ARGUMENT_BYTES = 131_071;
 const PATH_BYTES = 4095;
+/** Linux; the number above it means "no group" to chown. */
+const MAX_GROUP = 2 ** 32 - 2;
 
 /**
  * A required text.
@@ -90,7 +92,7 @@ export function requireCapability(field: string, capability: VolumeCapability__O
   const { fs_type, mount_flags, volume_mount_group } = capability.mount;
   checkText(`${field}.mount.fs_type`, fs_type, ARGUMENT_BYTES);
   for (const flag of mount_flags) checkText(`${field}.mount.mount_flags`, flag, ARGUMENT_BYTES);
-  if (!/^\d{0,10}$/.test(volume_mount_group)) {
+  if (!/^\d*$/.test(volume_mount_group) || Number(volume_mount_group) > MAX_GROUP) {
     throw new Failure(
       'invalid-request',
       `${field}.mount.volume_mount_group must be a decimal group id, not ${JSON.stringify(volume_mount_group)}`,

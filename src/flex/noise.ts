@@ -47,9 +47,9 @@ export function findAnswer(output: Uint8Array): Found {
     }
     at = output.indexOf(OPEN_BRACE, next);
   }
-  const [object, ...others] = found;
+  const [object] = found;
   if (object === undefined) return { problem: 'no JSON object with a "status" in the output' };
-  if (others.length > 0) {
+  if (found.length > 1) {
     return { problem: `${found.length} JSON objects with a "status" in the output, where one is expected` };
   }
   return { object };

@@ -83,10 +83,18 @@ function kindOfMode(mode: number): PathKind {
 export async function realPath(host: Host, path: string): Promise<string> {
   const normal = withoutTrailingSlash(path);
   if (normal === '/') return normal;
-  const args = ['-e', '-z', '--', dirname(normal)];
+  return join(await linkTarget(host, dirname(normal)), basename(normal));
+}
+
+/**
+ * What a path leads to, all symbolic links followed: `/dev/sdb` for a name below `/dev/disk`. The path as it is
+ * when nothing is there. Throws Failure `host-timeout`, `host-failed`.
+ */
+export async function linkTarget(host: Host, path: string): Promise<string> {
+  const args = ['-e', '-z', '--', path];
   const ended = await host.run('realpath', args);
-  if (ended.exitCode === 0) return join(ended.output.toString().replace(/\0$/, ''), basename(normal));
-  if (MISSING.has(systemError(ended))) return normal;
+  if (ended.exitCode === 0) return ended.output.toString().replace(/\0$/, '');
+  if (MISSING.has(systemError(ended))) return path;
   throw hostFailure('realpath', args, ended);
 }
 

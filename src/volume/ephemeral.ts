@@ -27,6 +27,11 @@ export function ephemeralName(targetPath: string): string | undefined {
   return /\/kubernetes\.io~csi\/([^/]+)\/mount\/?$/.exec(targetPath)?.[1];
 }
 
+/** Whether kubelet made up this volume id for an ephemeral volume; a PersistentVolume may have the name of one. */
+export function isEphemeralId(volumeId: string): boolean {
+  return /^csi-[0-9a-f]{64}$/.test(volumeId);
+}
+
 /**
  * Attaches and mounts the shared device if this is its first user, and answers where it is.
  *
@@ -68,8 +73,7 @@ export async function sharedDeviceOf(
   targetPath: string,
 ): Promise<string | undefined> {
   const name = ephemeralName(targetPath);
-  // Kubelet's own ids of ephemeral volumes look so; a PersistentVolume may have the name of one.
-  if (name === undefined || !/^csi-[0-9a-f]{64}$/.test(volumeId)) return undefined;
+  if (name === undefined || !isEphemeralId(volumeId)) return undefined;
   if ((await recallShared(parts, name)) !== undefined) return name;
   const mountPoint = await realPath(parts.host, sharedDirectory(parts, name));
   return (await parts.host.mounts()).at(mountPoint) === undefined ? undefined : name;

@@ -11,14 +11,24 @@ import type { Driver } from '../flex/driver.ts';
 import * as verbs from '../flex/verbs.ts';
 import { bindMount } from '../mount/bind.ts';
 import { applyGroup } from '../mount/ownership.ts';
-import { makeDirectory, makeFile, realPath, removeEmptyDirectory, removeFile } from '../mount/paths.ts';
+import {
+  linkTarget,
+  makeDirectory,
+  makeFile,
+  type PathState,
+  pathState,
+  realPath,
+  removeEmptyDirectory,
+} from '../mount/paths.ts';
 import { holdSharedDevice, releaseSharedDevice, usesSharedDevice } from './ephemeral.ts';
+import { isFinal } from './final.ts';
 import { mountOptions } from './options.ts';
 import type { PublishRequest, VolumeParts } from './parts.ts';
 import { recallFor, remember } from './remember.ts';
+import { removeTargetFile } from './removal.ts';
 import { refuseOtherPublish } from './same-use.ts';
 import { isUsablyMounted, stage } from './stage.ts';
-import { undoingMounts } from './undo.ts';
+import { undo, undoingMounts } from './undo.ts';
 
 /**
  * Publishes the volume at its target path. Repeating it is fine: what is mounted there already is left alone.
@@ -40,7 +50,11 @@ export async function publish(parts: VolumeParts, request: PublishRequest): Prom
       if (request.access === 'block') await publishDevice(parts, request, mountPoint);
       else await publishMount(parts, driver, { ...request, ...source }, mountPoint);
     } catch (error) {
-      if (shared) await releaseSharedDevice(parts, request.name, request.targetPath);
+      // After an error that is not final kubelet unpublishes, and that releases it.
+      if (shared && isFinal(error)) {
+        const release = () => releaseSharedDevice(parts, request.name, request.targetPath);
+        await undo(error, 'releasing its device again failed', release);
+      }
       throw error;
     }
   }
@@ -90,21 +104,25 @@ async function mountAt(parts: VolumeParts, driver: Driver, request: PublishReque
   const options = mountOptions(request, { pod, secrets, group, groupKey });
   const result = await driver.call(verbs.mount(targetPath, options), { mask: request.mask });
   if (result.supported) return;
-  if (stagingPath === '') {
+  // Bound as it is, a directory without a mount would take the pod's data onto the node's own disk.
+  const staged =
+    stagingPath !== '' && (await parts.host.mounts()).at(await realPath(parts.host, stagingPath));
+  if (!staged) {
     throw new Failure(
       'driver-failed',
-      `driver ${driver.name} does not support mount, and without attach there is no staging directory to mount instead: it has to answer one of the two`,
+      `driver ${driver.name} does not support mount, and nothing is staged that could be mounted instead: a driver has to support mount, or to attach and name a device (or support mountdevice)`,
     );
   }
   await bindMount(parts.host, stagingPath, targetPath, { readOnly, flags, mask: request.mask });
 }
 
 async function publishDevice(parts: VolumeParts, request: PublishRequest, mountPoint: string): Promise<void> {
-  const { device } = await recallFor(parts, request);
-  if (device === undefined || !device.startsWith('/')) {
+  const { device = '' } = await recallFor(parts, request);
+  const kind = device.startsWith('/') ? (await deviceState(parts, device)).kind : 'missing';
+  if (kind !== 'block-device') {
     throw new Failure(
       'precondition',
-      `volume ${request.volumeId} cannot be a raw block volume: its driver names no device (attach and waitforattach answered ${JSON.stringify(device ?? '')})`,
+      `volume ${request.volumeId} cannot be a raw block volume: what its driver names (${JSON.stringify(device)}, by attach and waitforattach) is no block device`,
     );
   }
   await makeFile(parts.host, request.targetPath);
@@ -113,20 +131,26 @@ async function publishDevice(parts: VolumeParts, request: PublishRequest, mountP
       bindMount(parts.host, device, request.targetPath, { readOnly: request.readOnly, flags: [] }),
     );
   } catch (error) {
-    await removeFile(parts.host, mountPoint);
+    await undo(error, 'removing its target failed', () => removeTargetFile(parts, mountPoint));
     throw error;
   }
 }
 
-/** Kubernetes repeats a publish alone when flexcsi has lost its state or the node its mounts: the stage is then repaired. */
+/** What the device's name leads to: names below /dev/disk are symbolic links. */
+async function deviceState(parts: VolumeParts, device: string): Promise<PathState> {
+  return await pathState(parts.host, await linkTarget(parts.host, device));
+}
+
+/**
+ * Kubernetes repeats a publish alone when the node has lost its mounts or flexcsi its records: the stage is
+ * then repaired. On record without a mount is right for a driver whose `mount` does it all.
+ */
 async function stageAgainIfLost(parts: VolumeParts, request: PublishRequest): Promise<void> {
   const record = await recallFor(parts, request);
   const recorded = record.stagingPath === request.stagingPath && record.device !== undefined;
-  if (recorded && request.access === 'block') return;
-  const mounted =
-    (await parts.host.mounts()).at(await realPath(parts.host, request.stagingPath)) !== undefined;
-  // On record and not mounted is right for a driver without mountdevice whose `mount` does it all.
-  if (recorded || (mounted && request.access === 'mount')) return;
+  if (recorded && !record.stageMounted) return;
+  const mountPoint = await realPath(parts.host, request.stagingPath);
+  if (request.access === 'mount' && (await isUsablyMounted(parts, mountPoint))) return;
   await stage(parts, { ...request, readOnly: request.stageReadOnly });
 }
 

@@ -14,6 +14,8 @@ const useSchema = z.object({
 /** A volume that is staged or published here. */
 export const volumeRecordSchema = useSchema.extend({
   stagingPath: z.string().optional(),
+  /** Whether staging left a mount at the staging path. A driver whose `mount` does it all leaves none. */
+  stageMounted: z.boolean().optional(),
   /** By target path. `mountPoint`: the target as the mount table spells it (its parents may be symbolic links). */
   targets: z.record(z.string(), z.object({ readOnly: z.boolean(), mountPoint: z.string() })),
 });

@@ -44,7 +44,11 @@ export async function forgetTarget(parts: VolumeParts, volumeId: string, target:
 
 /** Forgets that the volume is staged, and the volume with its last use. As forgiving as `remember`. */
 export async function forgetStage(parts: VolumeParts, volumeId: string): Promise<void> {
-  await change(parts, volumeId, ({ stagingPath: _path, device: _device, ...record }) => record);
+  await change(
+    parts,
+    volumeId,
+    ({ stagingPath: _path, stageMounted: _mounted, device: _device, ...record }) => record,
+  );
 }
 
 async function change(

@@ -1,7 +1,7 @@
 /** After an unmount: is it gone, and its directory with it? */
 import { Failure } from '../errors.ts';
 import { describeHolders, findHolders } from '../mount/holders.ts';
-import { removeEmptyDirectory } from '../mount/paths.ts';
+import { removeEmptyDirectory, removeFile } from '../mount/paths.ts';
 import type { VolumeParts } from './parts.ts';
 
 /**
@@ -28,6 +28,18 @@ export async function removeDirectory(parts: VolumeParts, path: string): Promise
     throw new Failure(
       'busy',
       `remove ${path}: directory not empty; it holds files that are not in the volume: look at them, then move them away`,
+    );
+  }
+  if (result === 'busy') throw new Failure('busy', `remove ${path}: device or resource busy`);
+}
+
+/** Removes the file that a device was bound to; one with data in it is never removed. */
+export async function removeTargetFile(parts: VolumeParts, path: string): Promise<void> {
+  const result = await removeFile(parts.host, path);
+  if (result === 'not-empty') {
+    throw new Failure(
+      'busy',
+      `remove ${path}: it is a file with data in it, not the target of a raw block volume: look at it, then move it away`,
     );
   }
   if (result === 'busy') throw new Failure('busy', `remove ${path}: device or resource busy`);

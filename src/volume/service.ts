@@ -1,7 +1,7 @@
 /** All that `csi/` calls: the steps of this folder, each in its turn on its volume. */
 import type { Capabilities } from '../flex/capabilities.ts';
 import { attach, detach } from './attach.ts';
-import { ephemeralName } from './ephemeral.ts';
+import { ephemeralName, isEphemeralId } from './ephemeral.ts';
 import { type ExpandRequest, expandFileSystem, expandVolume, type NodeExpandRequest } from './expand.ts';
 import { VolumeLocks } from './lock.ts';
 import type { PublishRequest, StageRequest, VolumeParts, VolumeUse } from './parts.ts';
@@ -19,6 +19,8 @@ export class VolumeService {
   /** Apart, as the controller manager and kubelet were: attaching elsewhere does not wait for a pod here. */
   readonly #controller = new VolumeLocks();
   readonly #node = new VolumeLocks();
+
+  readonly #stats = new Map<string, Promise<VolumeStats>>();
 
   constructor(parts: VolumeParts) {
     this.#parts = parts;
@@ -59,15 +61,16 @@ export class VolumeService {
     return this.#node.run(call, () => unstage(this.#parts, request), cancelled);
   }
 
-  publish(request: PublishRequest, cancelled?: Cancelled): Promise<void> {
-    const volume = lockedVolume(request);
+  async publish(request: PublishRequest, cancelled?: Cancelled): Promise<void> {
+    const volume = await this.#lockedVolume(request);
     const call = { volume, kind: 'publish', target: request.targetPath, text: textOf(request) };
-    return this.#node.run(call, () => publish(this.#parts, request), cancelled);
+    await this.#node.run(call, () => publish(this.#parts, request), cancelled);
   }
 
-  unpublish(request: UnpublishRequest, cancelled?: Cancelled): Promise<void> {
-    const call = { volume: lockedVolume(request), kind: 'unpublish', target: request.targetPath, text: '' };
-    return this.#node.run(call, () => unpublish(this.#parts, request), cancelled);
+  async unpublish(request: UnpublishRequest, cancelled?: Cancelled): Promise<void> {
+    const volume = await this.#lockedVolume(request);
+    const call = { volume, kind: 'unpublish', target: request.targetPath, text: '' };
+    await this.#node.run(call, () => unpublish(this.#parts, request), cancelled);
   }
 
   expandFileSystem(request: NodeExpandRequest, cancelled?: Cancelled): Promise<void> {
@@ -80,22 +83,35 @@ export class VolumeService {
     return this.#node.run(call, () => expandFileSystem(this.#parts, request), cancelled);
   }
 
+  /** Asked again while the first answer is still awaited, as on a hung mount: joins it. */
   stats(volumePath: string): Promise<VolumeStats> {
-    return volumeStats(this.#parts, volumePath);
+    let running = this.#stats.get(volumePath);
+    if (running === undefined) {
+      running = volumeStats(this.#parts, volumePath).finally(() => this.#stats.delete(volumePath));
+      this.#stats.set(volumePath, running);
+    }
+    return running;
+  }
+
+  /**
+   * Pods that use an in-line volume of one name share its device, so they share its lock, whatever their
+   * volume ids. Without attach there is no device to share.
+   */
+  async #lockedVolume({ volumeId, targetPath }: UnpublishRequest): Promise<string> {
+    const name = isEphemeralId(volumeId) ? ephemeralName(targetPath) : undefined;
+    if (name === undefined) return volumeId;
+    // Where the driver cannot be asked, unpublish must still not run beside a publish of the name.
+    const attaches = await this.capabilities().then(
+      ({ attach }) => attach,
+      () => true,
+    );
+    return attaches ? `in-line volume ${name}` : volumeId;
   }
 
   /** Resolves when no call is running any more, whether or not a client still waits for it. */
   async idle(): Promise<void> {
     await Promise.all([this.#controller.idle(), this.#node.idle()]);
   }
-}
-
-/** Pods that use an ephemeral volume of one name share its device, so they share its lock, whatever their volume ids. */
-function lockedVolume(request: { readonly volumeId: string; readonly targetPath: string }): string {
-  const ephemeral = /^csi-[0-9a-f]{64}$/.test(request.volumeId)
-    ? ephemeralName(request.targetPath)
-    : undefined;
-  return ephemeral === undefined ? request.volumeId : `in-line volume ${ephemeral}`;
 }
 
 /** What makes two requests the same: all but secrets and what Kubernetes adds for the pod. */

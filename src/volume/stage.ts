@@ -8,14 +8,14 @@ import type { Driver } from '../flex/driver.ts';
 import * as verbs from '../flex/verbs.ts';
 import { unmount } from '../mount/bind.ts';
 import { mountDevice } from '../mount/filesystem.ts';
-import { makeDirectory, pathState, realPath } from '../mount/paths.ts';
+import { linkTarget, makeDirectory, pathState, realPath } from '../mount/paths.ts';
 import { attach, detach } from './attach.ts';
 import { isFinal } from './final.ts';
 import { attachOptions, mountOptions } from './options.ts';
 import type { StageRequest, VolumeParts, VolumeUse } from './parts.ts';
 import { recallFor, remember } from './remember.ts';
 import { refuseOtherStage } from './same-use.ts';
-import { undoingMounts } from './undo.ts';
+import { undo, undoingMounts } from './undo.ts';
 
 /**
  * Stages the volume at its staging path. Repeating it is fine.
@@ -32,7 +32,14 @@ export async function stage(parts: VolumeParts, request: StageRequest): Promise<
     attachHere: parts.settings.attachOn === 'node',
     ...(known === undefined ? {} : { known }),
   });
-  await remember(parts, request.volumeId, { ...record, device, stagingPath: request.stagingPath });
+  const mountPoint = await realPath(parts.host, request.stagingPath);
+  const stageMounted = (await parts.host.mounts()).at(mountPoint) !== undefined;
+  await remember(parts, request.volumeId, {
+    ...record,
+    device,
+    stagingPath: request.stagingPath,
+    stageMounted,
+  });
 }
 
 interface StagePlace {
@@ -62,16 +69,34 @@ export async function stageAt(parts: VolumeParts, use: VolumeUse, place: StagePl
     }
     return device;
   } catch (error) {
-    // A volume that is mounted here is in use: detaching it would take the data from under a pod.
-    if (place.attachHere && !staged && isFinal(error)) await detach(parts, use.name, parts.settings.nodeId);
+    const detachable = place.attachHere && isFinal(error) && place.known === undefined && !staged;
+    if (detachable && !(await isInUse(parts, attached))) {
+      await undo(error, 'detaching it again failed', () => detach(parts, use.name, parts.settings.nodeId));
+    }
     throw error;
   }
+}
+
+/**
+ * Whether the device is mounted somewhere, or its node bound to a target: detaching it would take the data
+ * from under a pod. Asked where nothing is on record, which may have been lost.
+ */
+async function isInUse(parts: VolumeParts, device: string): Promise<boolean> {
+  if (!device.startsWith('/')) return false;
+  const node = (await linkTarget(parts.host, device)).replace(/^\/dev/, '');
+  const { entries } = await parts.host.mounts();
+  return entries.some(({ source, root, fsType }) => {
+    const isNode = (fsType === 'devtmpfs' || fsType === 'tmpfs') && root === node;
+    return isNode || source === device || source === `/dev${node}`;
+  });
 }
 
 /** Whether something is mounted there and answers; a dead mount (its server is gone) is unmounted first. */
 export async function isUsablyMounted(parts: VolumeParts, mountPoint: string): Promise<boolean> {
   while ((await parts.host.mounts()).at(mountPoint) !== undefined) {
-    if ((await pathState(parts.host, mountPoint)).kind !== 'dead') return true;
+    const state = await pathState(parts.host, mountPoint);
+    // A FUSE mount of another user is alive, though root may not look into it.
+    if (state.kind !== 'dead' || state.error === 'Permission denied') return true;
     await unmount(parts.host, mountPoint);
   }
   return false;

@@ -31,15 +31,25 @@ async function unmountDownTo(
   layers: number,
   cause: unknown,
 ): Promise<void> {
-  try {
+  await undo(cause, `unmounting ${path} again failed`, async () => {
     for (let count = (await parts.host.mounts()).countAt(path); count > layers; count -= 1) {
       await unmount(parts.host, path);
     }
+  });
+}
+
+/**
+ * Takes back a part of what has been done before `cause` happened.
+ *
+ * @throws {Failure} `undo-failed`, with both reasons, when that fails too: the state is then not what the
+ * first error alone would say.
+ */
+export async function undo(cause: unknown, what: string, work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
   } catch (error) {
-    throw new Failure(
-      'undo-failed',
-      `${errorMessage(cause)}; and what it left mounted on ${path} could not be unmounted: ${errorMessage(error)}`,
-      { cause },
-    );
+    throw new Failure('undo-failed', `${errorMessage(cause)}; then ${what}: ${errorMessage(error)}`, {
+      cause,
+    });
   }
 }

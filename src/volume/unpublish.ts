@@ -7,11 +7,11 @@
  */
 import * as verbs from '../flex/verbs.ts';
 import { unmount } from '../mount/bind.ts';
-import { pathState, realPath, removeFile } from '../mount/paths.ts';
+import { pathState, realPath } from '../mount/paths.ts';
 import { releaseSharedDevice, sharedDeviceOf } from './ephemeral.ts';
 import type { VolumeParts } from './parts.ts';
 import { forgetTarget } from './remember.ts';
-import { refuseStillMounted, removeDirectory } from './removal.ts';
+import { refuseStillMounted, removeDirectory, removeTargetFile } from './removal.ts';
 import { isDeviceMount } from './stats.ts';
 
 export interface UnpublishRequest {
@@ -36,7 +36,8 @@ export async function unpublish(parts: VolumeParts, request: UnpublishRequest): 
   if (kind !== 'missing') {
     if (isDevice) {
       await unmount(parts.host, mountPoint);
-      await removeFile(parts.host, mountPoint);
+      await refuseStillMounted(parts, mountPoint, 'after one unmount ');
+      await removeTargetFile(parts, mountPoint);
     } else {
       await unmountByDriver(parts, targetPath, mountPoint);
       await removeDirectory(parts, mountPoint);
@@ -52,5 +53,6 @@ async function unmountByDriver(parts: VolumeParts, targetPath: string, mountPoin
   const driver = await parts.driver.current();
   const result = await driver.call(verbs.unmount(targetPath));
   if (!result.supported) await unmount(parts.host, mountPoint);
-  await refuseStillMounted(parts, mountPoint, `driver ${driver.name} says Success to unmount, but `);
+  const done = result.supported ? `driver ${driver.name} says Success to unmount, but` : 'after one unmount';
+  await refuseStillMounted(parts, mountPoint, `${done} `);
 }

@@ -42,7 +42,10 @@ export async function unstageAt(
     const driver = await parts.driver.current();
     const result = await driver.call(verbs.unmountDevice(path));
     if (!result.supported) await unmount(parts.host, mountPoint);
-    await refuseStillMounted(parts, mountPoint, `driver ${driver.name} says Success to unmountdevice, but `);
+    const done = result.supported
+      ? `driver ${driver.name} says Success to unmountdevice, but`
+      : 'after one unmount';
+    await refuseStillMounted(parts, mountPoint, `${done} `);
   }
   await removeDirectory(parts, mountPoint);
   if (detachHere) await detach(parts, name, parts.settings.nodeId);

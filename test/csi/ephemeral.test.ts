@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { lacks } from '../support/requirements.ts';
 import {
   attachFalse,
@@ -49,6 +49,24 @@ describe.skipIf(lacks('mounts'))('an ephemeral volume', () => {
     });
     await unpublish(scenario, 'pod-1');
     expect(scenario.driver.verbs()).toEqual(['mount', 'unmount']);
+  });
+
+  it("of a driver without attach does not wait for another pod's volume of the same name", async () => {
+    const scenario = await start({
+      init: attachFalse,
+      mount: { sleepMs: 5_000, ...mountsTmpfs },
+      unmount: unmounts,
+    });
+    let slowIsDone = false;
+    const slow = publish(scenario, 'pod-1').then(() => {
+      slowIsDone = true;
+    });
+    await vi.waitFor(() => expect(isMounted(scenario.target('pod-1', 'scratch'))).toBe(true));
+    scenario.driver.script('mount', mountsTmpfs);
+    await publish(scenario, 'pod-2');
+    expect(slowIsDone).toBe(false);
+    await unpublish(scenario, 'pod-2');
+    await slow;
   });
 
   describe('of a driver that attaches', () => {
@@ -130,6 +148,33 @@ describe.skipIf(lacks('mounts'))('an ephemeral volume', () => {
       });
       expect(await failureOf(publish(scenario, 'pod-1'))).toContain('reason: no');
       expect(scenario.driver.verbs()).toEqual(['attach', 'waitforattach', 'mountdevice', 'detach']);
+    });
+
+    it("stays attached for the pods that use it when another pod's publish fails", async () => {
+      // Nothing is mounted in the shared directory: the driver's mount does it all.
+      const { mountdevice: _none, unmountdevice: _no, ...rest } = attaching;
+      const scenario = await start({
+        ...rest,
+        waitforattach: answer('Success'),
+        mount: mountsTmpfs,
+        unmount: unmounts,
+      });
+      await publish(scenario, 'pod-1');
+      scenario.driver.script('waitforattach', { prints: answer('Failure', { message: 'slow' }), exit: 1 });
+      expect(await failureOf(publish(scenario, 'pod-2'))).toContain('reason: slow');
+      expect(scenario.driver.verbs()).not.toContain('detach');
+      await unpublish(scenario, 'pod-2');
+      expect(scenario.driver.verbs()).not.toContain('detach');
+      await unpublish(scenario, 'pod-1');
+      expect(scenario.driver.verbs().at(-1)).toBe('detach');
+    });
+
+    it('is left to unpublish when its mount ran out of time', async () => {
+      const scenario = await start({ ...attaching, mount: { sleepMs: 60_000 } }, { driverTimeout: 500 });
+      expect(await failureOf(publish(scenario, 'pod-1'))).toMatch(/^DEADLINE_EXCEEDED: /);
+      expect(scenario.driver.verbs()).not.toContain('detach');
+      await unpublish(scenario, 'pod-1');
+      expect(scenario.driver.verbs().slice(-2)).toEqual(['unmountdevice', 'detach']);
     });
 
     it('is taken down though all state is lost, but not under another pod', async () => {

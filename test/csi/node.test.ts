@@ -440,6 +440,65 @@ describe.skipIf(lacks('mounts'))('Node', () => {
       expect(isMounted(request.target_path)).toBe(true);
     });
 
+    it('stages again when the staging path has lost its mount, and never binds the bare directory', async () => {
+      const scenario = await start(attaching);
+      const staging_target_path = scenario.staging();
+      await scenario.client.node('NodeStageVolume', { ...volume, staging_target_path });
+      execFileSync('umount', [staging_target_path]);
+      const target_path = scenario.target();
+      await scenario.client.node('NodePublishVolume', { ...volume, staging_target_path, target_path });
+      expect(scenario.driver.verbs()).toEqual([
+        'waitforattach',
+        'mountdevice',
+        'waitforattach',
+        'mountdevice',
+        'mount',
+      ]);
+      expect(isMounted(staging_target_path)).toBe(true);
+    });
+
+    it('says so when the driver has neither mount nor anything staged', async () => {
+      const scenario = await start({});
+      const staging_target_path = scenario.staging();
+      await scenario.client.node('NodeStageVolume', { ...volume, staging_target_path });
+      const target_path = scenario.target();
+      const publish = scenario.client.node('NodePublishVolume', {
+        ...volume,
+        staging_target_path,
+        target_path,
+      });
+      expect(await failureOf(publish)).toMatch(
+        /^INTERNAL: driver example\.com\/scripted does not support mount, and nothing is staged/,
+      );
+      expect(existsSync(target_path)).toBe(false);
+    });
+
+    it('lets mount do it all for a driver that stages nothing', async () => {
+      const scenario = await start({ mount: mountsTmpfs, unmount: unmounts });
+      const request = { ...volume, staging_target_path: scenario.staging() };
+      await scenario.client.node('NodeStageVolume', request);
+      await scenario.client.node('NodePublishVolume', { ...request, target_path: scenario.target() });
+      expect(scenario.driver.verbs()).toEqual(['waitforattach', 'mountdevice', 'mount']);
+    });
+
+    it('masks mount flags that carry a value', async () => {
+      const scenario = await start({
+        ...attaching,
+        mountdevice: answer('Not supported'),
+        waitforattach: answer('Success', { device: '/dev/null' }),
+      });
+      const volume_capability = {
+        mount: { mount_flags: ['noatime', 'password=hunter2'] },
+        access_mode: writer,
+      };
+      const stage = scenario.client.node('NodeStageVolume', {
+        volume_id: 'v',
+        staging_target_path: scenario.staging(),
+        volume_capability,
+      });
+      expect(await failureOf(stage)).not.toContain('hunter2');
+    });
+
     it('stages read-only for a reader', async () => {
       const scenario = await start(attaching);
       const staging_target_path = scenario.staging();
@@ -544,6 +603,72 @@ describe.skipIf(lacks('mounts'))('Node', () => {
         await scenario.client.node('NodeUnpublishVolume', { volume_id: 'v', target_path });
         expect(existsSync(target_path)).toBe(false);
         await scenario.client.node('NodeUnstageVolume', { volume_id: 'v', staging_target_path });
+      } finally {
+        execFileSync('losetup', ['--detach', device]);
+      }
+    });
+
+    it('with two mounts on the target is not unpublished at the first try', async () => {
+      const scenario = await start({ waitforattach: answer('Success', { device: '/dev/loop-control' }) });
+      const image = join(scenario.directory, 'image');
+      execFileSync('truncate', ['-s', '1M', image]);
+      const device = execFileSync('losetup', ['--find', '--show', image], { encoding: 'utf8' }).trim();
+      try {
+        const staging_target_path = scenario.staging();
+        const target_path = join(scenario.plugin.directory, 'kubelet/device');
+        const volume = {
+          volume_id: 'v',
+          staging_target_path,
+          volume_capability: { block: {}, access_mode: writer },
+        };
+        // A character device is none that a pod could have as raw block volume.
+        await scenario.client.node('NodeStageVolume', volume);
+        expect(
+          await failureOf(scenario.client.node('NodePublishVolume', { ...volume, target_path })),
+        ).toMatch(
+          /^FAILED_PRECONDITION: volume v cannot be a raw block volume: .*"\/dev\/loop-control".* is no block device$/,
+        );
+        await scenario.client.node('NodeUnstageVolume', { volume_id: 'v', staging_target_path });
+
+        scenario.driver.script('waitforattach', answer('Success', { device }));
+        await scenario.client.node('NodeStageVolume', { ...volume, staging_target_path: scenario.staging() });
+        await scenario.client.node('NodePublishVolume', { ...volume, target_path });
+        execFileSync('mount', ['--bind', device, target_path]);
+        const unpublish = { volume_id: 'v', target_path };
+        expect(await failureOf(scenario.client.node('NodeUnpublishVolume', unpublish))).toMatch(
+          /^INTERNAL: after one unmount .* is still mounted/,
+        );
+        expect(isMounted(target_path)).toBe(true);
+        await scenario.client.node('NodeUnpublishVolume', unpublish);
+        expect(existsSync(target_path)).toBe(false);
+      } finally {
+        execFileSync('losetup', ['--detach', device]);
+      }
+    });
+
+    it('is not detached when a repeated stage fails, with or without its record', async () => {
+      const scenario = await start({ detach: success }, { attachOn: 'node' });
+      const image = join(scenario.directory, 'image');
+      execFileSync('truncate', ['-s', '1M', image]);
+      const device = execFileSync('losetup', ['--find', '--show', image], { encoding: 'utf8' }).trim();
+      try {
+        for (const verb of ['attach', 'waitforattach'])
+          scenario.driver.script(verb, answer('Success', { device }));
+        const staging_target_path = scenario.staging();
+        const target_path = join(scenario.plugin.directory, 'kubelet/device');
+        const volume = {
+          volume_id: 'v',
+          staging_target_path,
+          volume_capability: { block: {}, access_mode: writer },
+        };
+        await scenario.client.node('NodeStageVolume', volume);
+        await scenario.client.node('NodePublishVolume', { ...volume, target_path });
+        scenario.driver.script('waitforattach', { prints: answer('Failure', { message: 'slow' }), exit: 1 });
+        expect(await failureOf(scenario.client.node('NodeStageVolume', volume))).toContain('reason: slow');
+        await scenario.restart({ attachOn: 'node', stateDir: join(scenario.plugin.directory, 'lost-state') });
+        expect(await failureOf(scenario.client.node('NodeStageVolume', volume))).toContain('reason: slow');
+        expect(scenario.driver.verbs()).not.toContain('detach');
+        await scenario.client.node('NodeUnpublishVolume', { volume_id: 'v', target_path });
       } finally {
         execFileSync('losetup', ['--detach', device]);
       }
