@@ -121,8 +121,9 @@ async function execute(settings: DriverSettings, call: Call, mask: Mask): Promis
     const cause = ended.output.length === 0 ? likelyCause(ended) : '';
     return fail('driver-failed', verdict.text + cause, ended.output);
   }
-  const isSilent = parsed.answer.status !== 'Success' && parsed.answer.message === '';
-  return fail('driver-failed', isSilent ? `${verdict.text}(the driver gives none)` : verdict.text, undefined);
+  if (parsed.answer.status === 'Success') return fail('driver-failed', verdict.text, undefined);
+  const reason = parsed.answer.message === '' ? '(the driver gives none)' : '';
+  return fail('driver-failed', `${verdict.text}${reason} (${describeEnd(ended)})`, undefined);
 }
 
 /** What usually lies behind an end without a word. */
