@@ -62,7 +62,7 @@ export class RecordStore<Content> {
       await makePrivateDirectory(this.#directory);
       const handle = await open(aside, 'w', 0o600);
       try {
-        await handle.writeFile(JSON.stringify({ key, content }));
+        await handle.writeFile(JSON.stringify({ key, content: this.#schema.encode(content) }));
         await handle.sync();
       } finally {
         await handle.close();

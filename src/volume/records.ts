@@ -1,10 +1,21 @@
 /** The shape of what flexcsi remembers on this node. No field ever holds a secret. */
 import { z } from 'zod';
 
+/**
+ * A map with any keys is stored as a list of pairs: `JSON.parse` of Node 26 (V8 14.6) takes a key that ends in
+ * an escape for a similar one that it has seen at that place before, `"a\""` for `"a\\"`.
+ */
+function mapOf<Value extends z.ZodType>(value: Value) {
+  return z.codec(z.array(z.tuple([z.string(), value])), z.record(z.string(), value), {
+    decode: (pairs) => Object.fromEntries(pairs),
+    encode: (map) => Object.entries(map) as [string, z.output<Value>][],
+  });
+}
+
 const useSchema = z.object({
   /** The boot in which this was written; mounts and devices of another boot are gone. */
   boot: z.string(),
-  options: z.record(z.string(), z.string()),
+  options: mapOf(z.string()),
   fsType: z.string(),
   access: z.enum(['mount', 'block']),
   /** The device of the last `waitforattach`; empty when the driver names none. */
@@ -17,7 +28,7 @@ export const volumeRecordSchema = useSchema.extend({
   /** Whether staging left a mount at the staging path. A driver whose `mount` does it all leaves none. */
   stageMounted: z.boolean().optional(),
   /** By target path. `mountPoint`: the target as the mount table spells it (its parents may be symbolic links). */
-  targets: z.record(z.string(), z.object({ readOnly: z.boolean(), mountPoint: z.string() })),
+  targets: mapOf(z.object({ readOnly: z.boolean(), mountPoint: z.string() })),
 });
 
 export type VolumeRecord = z.infer<typeof volumeRecordSchema>;

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { type JsonObject, parseJson } from '../../src/flex/json.ts';
 import { driverOptions, encodeOptions, type MountDetails } from '../../src/flex/options.ts';
 
 const pod = { name: 'web-0', namespace: 'shop', uid: 'u-1', serviceAccount: 'sa' };
@@ -119,7 +120,9 @@ describe('encodeOptions', () => {
     fc.assert(
       fc.property(fc.dictionary(text, text), (options) => {
         const encoded = encodeOptions(options);
-        expect(JSON.parse(encoded)).toEqual(options);
+        // Not by JSON.parse: that of Node 26 (V8 14.6) takes keys that end in an escape for one another.
+        const { members } = parseJson(Buffer.from(encoded)) as JsonObject;
+        expect(Object.fromEntries(members)).toEqual(options);
         expect(encoded).toBe(reference(options));
       }),
       { numRuns: 2000 },

@@ -11,6 +11,10 @@ describe('redactArgument', () => {
     );
   });
 
+  it('shows what only begins like an object', () => {
+    for (const name of ['{volume', '{}x', '{"a":']) expect(redactArgument(name, noSecrets)).toBe(name);
+  });
+
   it('hides what the mask knows, anywhere', () => {
     const mask = createMask(['hunter22']);
     expect(redactArgument('{"a":"hunter22"}', mask)).toBe('{"a":"***"}');

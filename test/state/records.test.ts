@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { RecordStore } from '../../src/state/records.ts';
+import { volumeRecordSchema } from '../../src/volume/records.ts';
 
 describe('RecordStore', () => {
   const schema = z.object({ device: z.string() });
@@ -43,6 +44,21 @@ describe('RecordStore', () => {
     await store.remove(key);
     await store.remove(key);
     expect(await store.read(key)).toBeUndefined();
+  });
+
+  it('keeps keys apart that JSON.parse of Node 26 takes for one another', async () => {
+    const volumes = new RecordStore(directory, volumeRecordSchema, pino({ level: 'silent' }));
+    const record = (key: string) => ({
+      boot: 'b',
+      options: { a: '1', [key]: '2' },
+      fsType: '',
+      access: 'mount' as const,
+      targets: {},
+    });
+    await volumes.write('first', record('k\\'));
+    await volumes.write('second', record('k"'));
+    expect(await volumes.read('first')).toEqual(record('k\\'));
+    expect(await volumes.read('second')).toEqual(record('k"'));
   });
 
   it('leaves no file but the record', async () => {
