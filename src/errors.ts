@@ -55,3 +55,19 @@ export function errorCode(error: unknown): string | undefined {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
   return undefined;
 }
+
+/**
+ * Takes back a part of what has been done before `cause` happened.
+ *
+ * @throws {Failure} `undo-failed`, with both reasons, when that fails too: the state is then not what the
+ * first error alone would say.
+ */
+export async function undo(cause: unknown, what: string, work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    throw new Failure('undo-failed', `${errorMessage(cause)}; then ${what}: ${errorMessage(error)}`, {
+      cause,
+    });
+  }
+}

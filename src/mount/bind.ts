@@ -1,5 +1,5 @@
 /** Bind mounts and unmounts. After each the mount table decides what has happened, not an exit code. */
-import { errorMessage, Failure } from '../errors.ts';
+import { Failure, undo } from '../errors.ts';
 import type { Mask } from '../secrets.ts';
 import { describeHolders, findHolders } from './holders.ts';
 import { DEVICE_LIMIT_MS, type Host, hostFailure, oneLine, runChecked } from './host.ts';
@@ -42,8 +42,7 @@ export async function bindMount(
 
 /**
  * Runs steps that mount something at `target`, and checks that one more mount is there, read-only if it has to
- * be. When a step throws or the check fails, what the steps mounted is unmounted, and the error thrown on;
- * Failure `undo-failed` when that does not succeed.
+ * be. When a step throws or the check fails, what the steps mounted is unmounted again, see `undoingMounts`.
  */
 export async function mountOrUndo(
   host: Host,
@@ -52,8 +51,7 @@ export async function mountOrUndo(
   steps: () => Promise<void>,
 ): Promise<void> {
   const path = await realPath(host, target);
-  const before = (await host.mounts()).countAt(path);
-  try {
+  await undoingMounts(host, path, async (before) => {
     await steps();
     const table = await host.mounts();
     const entry = table.at(path);
@@ -66,20 +64,30 @@ export async function mountOrUndo(
         `${oneLine(path)} was to be mounted read-only, but is writable: is there a flag "rw"?`,
       );
     }
-  } catch (error) {
-    await undo(host, path, before, error);
-    throw error;
-  }
+  });
 }
 
-async function undo(host: Host, path: string, before: number, reason: unknown): Promise<void> {
+/**
+ * Runs `work`, which may mount at `path` (as the mount table spells it; `before` is the number of mounts there
+ * now). When it fails, what it mounted there is unmounted again before the error goes on: kubelet takes most
+ * errors to mean that nothing is mounted, and its retry would take a mount left behind for a success.
+ *
+ * Throws what `work` threw; Failure `undo-failed`, with both reasons, when a mount could not be taken back.
+ */
+export async function undoingMounts<Result>(
+  host: Host,
+  path: string,
+  work: (before: number) => Promise<Result>,
+): Promise<Result> {
+  const before = (await host.mounts()).countAt(path);
   try {
-    const left = (await host.mounts()).countAt(path) - before;
-    for (let layer = 0; layer < left; layer++) await unmount(host, path);
+    return await work(before);
   } catch (error) {
-    throw new Failure('undo-failed', `${errorMessage(reason)}; not undone: ${errorMessage(error)}`, {
-      cause: reason,
+    await undo(error, `unmounting ${oneLine(path)} again failed`, async () => {
+      const left = (await host.mounts()).countAt(path) - before;
+      for (let layer = 0; layer < left; layer++) await unmount(host, path);
     });
+    throw error;
   }
 }
 

@@ -6,10 +6,10 @@
  *
  * A raw block volume: the device node, bind-mounted on the target file; no driver call.
  */
-import { errorMessage, Failure } from '../errors.ts';
+import { errorMessage, Failure, undo } from '../errors.ts';
 import type { Driver } from '../flex/driver.ts';
 import * as verbs from '../flex/verbs.ts';
-import { bindMount } from '../mount/bind.ts';
+import { bindMount, undoingMounts } from '../mount/bind.ts';
 import { applyGroup } from '../mount/ownership.ts';
 import {
   linkTarget,
@@ -28,7 +28,6 @@ import { recallFor, remember } from './remember.ts';
 import { removeTargetFile } from './removal.ts';
 import { refuseOtherPublish } from './same-use.ts';
 import { isUsablyMounted, stage } from './stage.ts';
-import { undo, undoingMounts } from './undo.ts';
 
 /**
  * Publishes the volume at its target path. Repeating it is fine: what is mounted there already is left alone.
@@ -75,7 +74,7 @@ async function publishMount(
 ): Promise<void> {
   await makeDirectory(parts.host, request.targetPath);
   try {
-    await undoingMounts(parts, mountPoint, () => mountAt(parts, driver, request));
+    await undoingMounts(parts.host, mountPoint, () => mountAt(parts, driver, request));
   } catch (error) {
     // Kubelet removes the directory of a failed mount, also one that was there before; never what is in it.
     await removeEmptyDirectory(parts.host, mountPoint).catch((failure: unknown) => {
@@ -127,7 +126,7 @@ async function publishDevice(parts: VolumeParts, request: PublishRequest, mountP
   }
   await makeFile(parts.host, request.targetPath);
   try {
-    await undoingMounts(parts, mountPoint, () =>
+    await undoingMounts(parts.host, mountPoint, () =>
       bindMount(parts.host, device, request.targetPath, { readOnly: request.readOnly, flags: [] }),
     );
   } catch (error) {

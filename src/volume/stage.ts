@@ -3,10 +3,10 @@
  *
  *   [attach, with --attach-on node]  →  waitforattach  →  mountdevice, or kubelet's own mount of the device
  */
-import { Failure } from '../errors.ts';
+import { Failure, undo } from '../errors.ts';
 import type { Driver } from '../flex/driver.ts';
 import * as verbs from '../flex/verbs.ts';
-import { unmount } from '../mount/bind.ts';
+import { undoingMounts, unmount } from '../mount/bind.ts';
 import { mountDevice } from '../mount/filesystem.ts';
 import { linkTarget, makeDirectory, pathState, realPath } from '../mount/paths.ts';
 import { attach, detach } from './attach.ts';
@@ -15,7 +15,6 @@ import { attachOptions, mountOptions } from './options.ts';
 import type { StageRequest, VolumeParts, VolumeUse } from './parts.ts';
 import { recallFor, remember } from './remember.ts';
 import { refuseOtherStage } from './same-use.ts';
-import { undo, undoingMounts } from './undo.ts';
 
 /**
  * Stages the volume at its staging path. Repeating it is fine.
@@ -65,7 +64,9 @@ export async function stageAt(parts: VolumeParts, use: VolumeUse, place: StagePl
   try {
     const device = await waitForAttach(driver, use, attached);
     if (use.access === 'mount' && !staged) {
-      await undoingMounts(parts, mountPoint, () => mountDeviceAt(parts, driver, use, place.path, device));
+      await undoingMounts(parts.host, mountPoint, () =>
+        mountDeviceAt(parts, driver, use, place.path, device),
+      );
     }
     return device;
   } catch (error) {

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
-import { bindMount, mountOrUndo, unmount } from '../../src/mount/bind.ts';
+import { type BindOptions, bindMount, mountOrUndo, unmount } from '../../src/mount/bind.ts';
 import { type Host, runChecked } from '../../src/mount/host.ts';
 import { isReadOnly, type MountEntry } from '../../src/mount/mount-table.ts';
 import { createMask } from '../../src/secrets.ts';
@@ -28,7 +28,7 @@ function tampering(match: RegExp, instead: readonly [string, ...string[]]): Host
 }
 
 describe.skipIf(lacks('mounts'))('bindMount', () => {
-  it.each([
+  const bindCases: [what: string, options: BindOptions, first: string, second: string, shown: string[]][] = [
     ['', {}, 'bind', 'bind,remount', ['rw', 'relatime']],
     ['read-only', { readOnly: true }, 'bind', 'bind,remount,ro', ['ro', 'relatime']],
     [
@@ -52,21 +52,28 @@ describe.skipIf(lacks('mounts'))('bindMount', () => {
       'bind,remount,ro,_netdev',
       ['ro', 'relatime'],
     ],
-  ])('mounts a directory %s with the two commands of kubelet', async (_, options, first, second, shown) => {
-    const source = sandbox().tmpfs('source');
-    const target = sandbox().directory('target');
-    const { host: noted, commands } = noting(/mount/);
-    await bindMount(noted, source, target, options);
-    expect(commands).toEqual([
-      ['mount', '-t', 'auto', '-o', first, source, target],
-      ['mount', '-t', 'auto', '-o', second, source, target],
-    ]);
-    const entry = (await host.mounts()).at(target) as MountEntry;
-    expect(entry).toMatchObject({ fsType: 'tmpfs', options: shown });
-    // The source stays writable.
-    writeFileSync(join(source, 'file'), 'x');
-    expect(readFileSync(join(target, 'file'), 'utf8')).toBe('x');
-  });
+  ];
+  // mount(8) keeps _netdev in a file of its own below /run, which only real root can write.
+  const possible = lacks('root') ? bindCases.filter(([what]) => what !== 'of a network') : bindCases;
+
+  it.each(possible)(
+    'mounts a directory %s with the two commands of kubelet',
+    async (_, options, first, second, shown) => {
+      const source = sandbox().tmpfs('source');
+      const target = sandbox().directory('target');
+      const { host: noted, commands } = noting(/mount/);
+      await bindMount(noted, source, target, options);
+      expect(commands).toEqual([
+        ['mount', '-t', 'auto', '-o', first, source, target],
+        ['mount', '-t', 'auto', '-o', second, source, target],
+      ]);
+      const entry = (await host.mounts()).at(target) as MountEntry;
+      expect(entry).toMatchObject({ fsType: 'tmpfs', options: shown });
+      // The source stays writable.
+      writeFileSync(join(source, 'file'), 'x');
+      expect(readFileSync(join(target, 'file'), 'utf8')).toBe('x');
+    },
+  );
 
   it.skipIf(lacks('root', 'loop'))('mounts a device node on a file', async () => {
     const device = sandbox().device(1);
@@ -166,7 +173,7 @@ describe.skipIf(lacks('mounts'))('mountOrUndo', () => {
     await expect(busy).rejects.toMatchObject({
       kind: 'undo-failed',
       message: expect.stringMatching(
-        /^the next step failed; not undone: .* is still mounted .* held by sleep/,
+        /^the next step failed; then unmounting .* again failed: .* is still mounted .* held by sleep/,
       ),
     });
     expect(await countAt(target)).toBe(1);

@@ -16,7 +16,7 @@ describe.skipIf(lacks('mounts'))('findHolders', () => {
 
   it('finds nobody', async () => {
     const path = sandbox().tmpfs('volume');
-    expect(await holdersOf(path)).toEqual({ processes: [], mounts: [], namespaces: [], incomplete: false });
+    expect(await holdersOf(path)).toMatchObject({ processes: [], mounts: [], incomplete: false });
   });
 
   it('finds a process by its working directory, below the mount point too', async () => {
@@ -60,10 +60,9 @@ describe.skipIf(lacks('mounts'))('findHolders', () => {
     const other = sandbox().process('unshare', ['--mount', '--propagation', 'private', 'sleep', '77']);
     await vi.waitFor(async () => {
       const holders = await holdersOf(path);
-      expect(holders.namespaces).toEqual([{ pid: other.pid, command: 'sleep' }]);
-      expect(describeHolders(holders)).toContain(
-        `also mounted in other mount namespaces, of sleep (pid ${other.pid})`,
-      );
+      // Other tests, at the same time, may have copied the mount table as well.
+      expect(holders.namespaces).toContainEqual({ pid: other.pid, command: 'sleep' });
+      expect(describeHolders(holders)).toContain('also mounted in other mount namespaces, of ');
     });
   });
 

@@ -13,6 +13,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
+  linkTarget,
   makeDirectory,
   makeFile,
   pathState,
@@ -113,6 +114,19 @@ describe('realPath', () => {
     expect(await realPath(host, join(directory, 'x'))).toBe(join(directory, 'x'));
     expect(await realPath(host, '/')).toBe('/');
     expect(await realPath(host, '/x')).toBe('/x');
+  });
+});
+
+describe('linkTarget', () => {
+  it('follows all links, and keeps a path where nothing is', async () => {
+    const file = join(sandbox().directory('real\n'), 'file');
+    writeFileSync(file, '');
+    symlinkSync(join(sandbox().path, 'real\n'), join(sandbox().path, 'directory'));
+    symlinkSync('directory/file', join(sandbox().path, 'link'));
+    symlinkSync('/does/not/exist', join(sandbox().path, 'dangling'));
+    expect(await linkTarget(host, join(sandbox().path, 'link'))).toBe(file);
+    expect(await linkTarget(host, join(sandbox().path, 'dangling'))).toBe(join(sandbox().path, 'dangling'));
+    expect(await linkTarget(host, '/does//not/exist')).toBe('/does//not/exist');
   });
 });
 
