@@ -67,8 +67,16 @@ describe.skipIf(lacks('mounts'))('Node', () => {
         'kubernetes.io/mounterArgs.FsGroup': '4321',
         'csi/mountOptions': 'noatime,vers=3.0',
       });
-      expect(statSync(target_path)).toMatchObject({ gid: 4321 });
-      expect(statSync(target_path).mode & 0o7777).toBe((0o3777 & 0o2777) | 0o1000);
+    });
+
+    it.skipIf(lacks('root'))("gives the volume to the pod's group, setgid", async () => {
+      const scenario = await start(plain);
+      const target_path = scenario.target();
+      const volume_capability = { mount: { volume_mount_group: '4321' }, access_mode: writer };
+      await scenario.client.node('NodePublishVolume', { volume_id: 'v', target_path, volume_capability });
+      expect(statSync(target_path).gid).toBe(4321);
+      // A tmpfs has 1777.
+      expect(statSync(target_path).mode & 0o7777).toBe(0o3777);
     });
 
     it.each([

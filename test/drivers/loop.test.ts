@@ -1,6 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import {
+  accessSync,
   chmodSync,
+  constants,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -70,9 +72,19 @@ function backingFile(device: string | undefined): string | undefined {
   }
 }
 
+function canRead(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function linksOf(prefix: string): string[] {
   const links = '/run/flexcsi-loop';
-  if (!existsSync(links)) return [];
+  // Not there, or of root only: then this test has made none.
+  if (!canRead(links)) return [];
   return readdirSync(links)
     .filter((link) => link === prefix || link.startsWith(`${prefix}-`))
     .map((link) => join(links, link));
