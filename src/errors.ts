@@ -17,6 +17,8 @@ export type FailureKind =
   | 'unsupported'
   /** The driver ran and failed, or its answer could not be used. */
   | 'driver-failed'
+  /** The driver ran, but not even whether it succeeded can be told: it says Success and fails, or says nothing. */
+  | 'driver-unclear'
   /** The driver could not be started, or its `init` fails. */
   | 'driver-unusable'
   /** The driver was ended after its time limit: what it did is not known. */

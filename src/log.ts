@@ -12,12 +12,23 @@ export type Logger = PinoLogger;
 /** A logger that writes to standard error, so that standard output stays free for what a command prints. */
 export function createLogger(level: LogLevel, format: LogFormat): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
-  if (format === 'json') return pino(options, pino.destination({ dest: 2, sync: true }));
-  return pino(
-    options,
-    PinoPretty({ destination: 2, sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }),
-  );
+  if (format === 'pretty') {
+    const pretty = PinoPretty({
+      destination: 2,
+      sync: true,
+      translateTime: 'SYS:HH:MM:ss.l',
+      ignore: 'pid,hostname',
+    });
+    pretty.on('error', ignore);
+    return pino(options, pretty);
+  }
+  const plain = pino.destination({ dest: 2, sync: true });
+  plain.on('error', ignore);
+  return pino(options, plain);
 }
+
+/** A full disk behind standard error must not end the process: volumes matter more than its log. */
+function ignore(): void {}
 
 /** A logger that writes nothing. */
 export function silentLogger(): Logger {

@@ -15,12 +15,14 @@ addServeOptions(
   program.command('serve').description('Serve one FlexVolume driver as a CSI plugin on a unix socket.'),
 ).action(async (options: ServeOptions) => {
   const { serve } = await import('./cli/serve.ts');
-  const serving = await serve(options);
-  // `on`, not `once`: npm passes a signal on that its whole group already got, and the drain must go on.
-  await new Promise((resolve) => {
+  // Before serving: a process that is PID 1 ignores signals for which it has no handler. `on`, not `once`: npm
+  // passes a signal on that its whole group already got, and the drain must go on.
+  const asked = new Promise((resolve) => {
     process.on('SIGTERM', resolve);
     process.on('SIGINT', resolve);
   });
+  const serving = await serve(options);
+  await asked;
   await serving.stop();
   // Not left to the event loop: a driver that is still running may hold it.
   process.exit(0);

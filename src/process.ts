@@ -3,7 +3,7 @@
  * `Run`, so that how programs are started (in a container, through nsenter, by a helper process) can change
  * without touching the callers.
  */
-import { closeSync, constants, mkdtempSync, openSync, rmdirSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, mkdtempSync, openSync, rmdirSync, rmSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { constants as system, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,8 +22,16 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>;
   /** Milliseconds until the program's process group gets SIGTERM, and ten seconds later SIGKILL. */
   readonly timeoutMs: number;
-  /** Bytes of output after which the process group is ended; 1 MiB when left out. */
+  /** Bytes of output that are kept; 1 MiB when left out. */
   readonly maxOutputBytes?: number;
+  /** What more output means: the process group is ended (the default), or the rest is dropped. */
+  readonly onTooMuchOutput?: 'end' | 'drop';
+  /**
+   * Whether the output is all that was waited for. Until it is, output that comes through a pipe after the
+   * program's exit (`exec > >(tee -a log)`) is waited for up to ten seconds; a daemon that keeps the output open
+   * is waited for no longer than a short grace.
+   */
+  readonly isComplete?: (output: Buffer) => boolean;
 }
 
 /** How a program ended. Never thrown: a program that fails is an ordinary result here. */
@@ -54,6 +62,8 @@ const KILL_AFTER_MS = 10_000;
 const ABANDON_AFTER_MS = 5_000;
 /** After the program's exit: what its children still write to the pipe. A daemon may hold it open for ever. */
 const OUTPUT_GRACE_MS = 200;
+/** The same, for a program whose answer has not come yet. */
+const LATE_OUTPUT_MS = 10_000;
 
 /**
  * A `Run` that starts programs in this process's own namespaces: no shell, own session and process group,
@@ -66,12 +76,34 @@ export function createRun(): Run {
   const idle: Fifo[] = [];
   return async (command) => {
     const started = performance.now();
-    const fifo = idle.pop() ?? (await createFifo());
-    const collector = new OutputCollector(fifo, command.maxOutputBytes ?? MIB);
-    const result = await execute(command, fifo, collector);
-    // Only a FIFO that all writers have closed is used again: a daemon may go on writing to the others.
-    const output = collector.finish(() => idle.push(fifo));
-    return { ...result, output, durationMs: performance.now() - started };
+    let fifo: Fifo | undefined;
+    try {
+      fifo = idle.pop() ?? (await createFifo());
+      const reusable = fifo;
+      const collector = new OutputCollector(fifo, command.maxOutputBytes ?? MIB);
+      const result = await execute(command, fifo, collector);
+      // Only a FIFO that all writers have closed is used again: a daemon may go on writing to the others.
+      const output = collector.finish(() =>
+        idle.length < IDLE_FIFOS ? idle.push(reusable) : reusable.close(),
+      );
+      return { ...result, output, durationMs: performance.now() - started };
+    } catch (error) {
+      // No descriptors left, no place for a FIFO: as if the program itself could not be started.
+      fifo?.close();
+      return { ...notStarted(error), output: Buffer.alloc(0), durationMs: performance.now() - started };
+    }
+  };
+}
+
+/** FIFOs that are kept for the next programs. */
+const IDLE_FIFOS = 32;
+
+function notStarted(error: unknown): Outcome {
+  return {
+    startError: errorCode(error) ?? 'EINVAL',
+    timedOut: false,
+    tooMuchOutput: false,
+    abandoned: false,
   };
 }
 
@@ -92,7 +124,8 @@ export async function runInPlace(
 type Outcome = Omit<Ended, 'output' | 'durationMs'>;
 
 async function execute(command: Command, fifo: Fifo, collector: OutputCollector): Promise<Outcome> {
-  const writeEnd = fifo.open(constants.O_WRONLY);
+  // For reading, too: a program that outlives flexcsi then never writes to a pipe without a reader (SIGPIPE).
+  const writeEnd = fifo.open(constants.O_RDWR);
   let timedOut = false;
   let tooMuchOutput = false;
   let subprocess: ReturnType<typeof spawn>;
@@ -102,7 +135,7 @@ async function execute(command: Command, fifo: Fifo, collector: OutputCollector)
     // Node refuses some arguments (a NUL byte) before it tries.
     closeSync(writeEnd);
     await collector.untilEnd(OUTPUT_GRACE_MS);
-    return { startError: errorCode(error) ?? 'EINVAL', timedOut, tooMuchOutput, abandoned: false };
+    return notStarted(error);
   }
   closeSync(writeEnd);
 
@@ -124,15 +157,18 @@ async function execute(command: Command, fifo: Fifo, collector: OutputCollector)
   );
   collector.onLimit(() => {
     tooMuchOutput = true;
-    end();
+    if (command.onTooMuchOutput !== 'drop') end();
   });
 
   const ended = await Promise.race([subprocess, abandoned.promise]);
   for (const timer of timers) clearTimeout(timer);
   if (ended === 'abandoned') return { timedOut, tooMuchOutput, abandoned: true };
   await collector.untilEnd(OUTPUT_GRACE_MS);
+  const isLate = command.isComplete !== undefined && !timedOut && !command.isComplete(collector.output());
+  if (isLate) await collector.untilEnd(LATE_OUTPUT_MS, command.isComplete);
   // Its children stay when the program succeeded (a FUSE daemon); a program that was ended takes them along.
-  if ((timedOut || tooMuchOutput) && ended.exitCode !== 0) signalGroup(group, 'SIGKILL');
+  const wasEnded = timedOut || (tooMuchOutput && command.onTooMuchOutput !== 'drop');
+  if (wasEnded && ended.exitCode !== 0) signalGroup(group, 'SIGKILL');
   return {
     ...(ended.exitCode === undefined && ended.signal === undefined
       ? { startError: ended.code ?? 'UNKNOWN' }
@@ -172,9 +208,10 @@ function signalGroup(group: number | undefined, signal: NodeJS.Signals): void {
   }
 }
 
-/** A FIFO without a name: any number of ends can be opened while `base` is open. */
+/** A FIFO without a name: any number of ends can be opened until it is closed. */
 interface Fifo {
   open(flags: number): number;
+  close(): void;
 }
 
 async function createFifo(): Promise<Fifo> {
@@ -183,9 +220,12 @@ async function createFifo(): Promise<Fifo> {
   try {
     await execa('mkfifo', ['-m', '0600', path], { stdio: 'ignore' });
     const base = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    unlinkSync(path);
-    return { open: (flags) => openSync(`/proc/self/fd/${base}`, flags) };
+    return {
+      open: (flags) => openSync(`/proc/self/fd/${base}`, flags),
+      close: () => closeSync(base),
+    };
   } finally {
+    rmSync(path, { force: true });
     rmdirSync(directory);
   }
 }
@@ -195,6 +235,7 @@ class OutputCollector {
   readonly #socket: Socket;
   readonly #limit: number;
   readonly #ended: Promise<void>;
+  #arrived: () => void = () => {};
   #chunks: Buffer[] = [];
   #size = 0;
   #overLimit: () => void = () => {};
@@ -211,7 +252,10 @@ class OutputCollector {
       // Reading a FIFO does not fail; if it does, it is as good as its end, and `untilEnd` has its own limit.
       this.#socket.on('error', () => resolve());
     });
-    this.#socket.on('data', (chunk: Buffer) => this.#keep(chunk));
+    this.#socket.on('data', (chunk: Buffer) => {
+      this.#keep(chunk);
+      this.#arrived();
+    });
   }
 
   #keep(chunk: Buffer): void {
@@ -232,14 +276,21 @@ class OutputCollector {
     this.#overLimit = callback;
   }
 
-  /** Resolves when all writers have closed their end, or after `graceMs`. */
-  async untilEnd(graceMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const grace = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, graceMs);
-    });
-    await Promise.race([this.#ended, grace]);
+  /** Resolves when all writers have closed their end, after `graceMs`, or when the output is complete. */
+  async untilEnd(graceMs: number, isComplete: (output: Buffer) => boolean = () => false): Promise<void> {
+    const { promise: enough, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, graceMs);
+    this.#arrived = () => {
+      if (isComplete(this.output())) resolve();
+    };
+    await Promise.race([this.#ended, enough]);
+    this.#arrived = () => {};
     clearTimeout(timer);
+  }
+
+  /** What has come so far. */
+  output(): Buffer {
+    return Buffer.concat(this.#chunks);
   }
 
   /**
@@ -248,7 +299,7 @@ class OutputCollector {
    * next line.
    */
   finish(drained: () => void): Buffer {
-    const output = Buffer.concat(this.#chunks);
+    const output = this.output();
     this.#chunks = [];
     this.#socket.removeAllListeners('data');
     this.#socket.resume();

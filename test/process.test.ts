@@ -1,3 +1,7 @@
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { createRun } from '../src/process.ts';
 import { isRunning } from './support/processes.ts';
@@ -21,6 +25,45 @@ describe('run', () => {
     // Still alive after it wrote to the pipe: the reading end was not closed on it.
     expect(isRunning(daemon)).toBe(true);
     process.kill(daemon);
+  });
+
+  it('waits for an answer that comes late through a pipe, and for no more than the answer', async () => {
+    const script = 'exec > >(sleep 0.7; cat; sleep 60) 2>&1; echo answer';
+    const isComplete = (output: Buffer): boolean => output.includes('answer');
+    const ended = await run({ file: '/bin/bash', args: ['-c', script], timeoutMs: 20_000, isComplete });
+    expect(ended.output.toString()).toBe('answer\n');
+    expect(ended.durationMs).toBeLessThan(10_000);
+  });
+
+  it('drops what is too much, where it may not end the program', async () => {
+    const script = 'head -c 3000000 /dev/zero; exit 3';
+    const ended = await run({
+      file: '/bin/sh',
+      args: ['-c', script],
+      timeoutMs: 20_000,
+      onTooMuchOutput: 'drop',
+    });
+    expect(ended).toMatchObject({ exitCode: 3, tooMuchOutput: true });
+    expect(ended.output.length).toBe(1024 * 1024);
+  });
+
+  it('answers instead of throwing when no more files can be opened', async () => {
+    const program = `
+      import { createRun } from '${join(import.meta.dirname, '../src/process.ts')}';
+      const run = createRun();
+      const all = await Promise.all(Array.from({ length: 60 }, () => run({ file: 'true', args: [], timeoutMs: 10_000 })));
+      const failed = all.filter(({ exitCode }) => exitCode !== 0);
+      const after = await run({ file: 'true', args: [], timeoutMs: 10_000 });
+      console.log(JSON.stringify({ failed: failed.length > 0, codes: [...new Set(failed.map((e) => e.startError))], after: after.exitCode }));
+    `;
+    const before = readdirSync(tmpdir()).filter((name) => /^flexcsi-\w{6}$/.test(name));
+    const script = 'ulimit -n 60; exec "$0" --input-type=module -e "$1"';
+    const { stdout } = spawnSync('/bin/sh', ['-c', script, process.execPath, program], { encoding: 'utf8' });
+    expect(JSON.parse(stdout)).toEqual({ failed: true, codes: ['EMFILE'], after: 0 });
+    const after = readdirSync(tmpdir()).filter(
+      (name) => /^flexcsi-\w{6}$/.test(name) && !before.includes(name),
+    );
+    expect(after).toEqual([]);
   });
 
   it('gives output of its own to each of many programs at once', async () => {

@@ -1,6 +1,7 @@
 /** `flexcsi serve`: puts the parts together, serves, and drains when told to end. */
 import { access, constants } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { parseEndpoint } from '../csi/endpoint.ts';
 import { CsiServer } from '../csi/server.ts';
 import { errorMessage, Failure } from '../errors.ts';
@@ -75,14 +76,17 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   const { mode, attachOn, nodeId } = options;
   const plugin = { name, version, manifest: { 'flexvolume-driver': flexName } };
   const server = await CsiServer.bind({ socket, mode, attachOn, nodeId, plugin }, volumes, log);
-  try {
-    await tellCapabilities(server, driver, log);
-  } finally {
-    await server.open();
-  }
+  log.info({ driver: file }, 'asking the driver what it can do (init)');
+  const told = tellCapabilities(server, driver, log);
+  // A driver whose init hangs must not keep the socket away: Probe waits for it, and says so.
+  await Promise.race([told, setTimeout(INIT_WAIT_MS, undefined, { ref: false })]);
+  await server.open();
   log.info({ name, driver: file, endpoint: options.endpoint, mode }, 'listening');
   return { name, stop: () => server.drain() };
 }
+
+/** How long the socket waits for the driver's `init`, so that its first clients find it ready. */
+const INIT_WAIT_MS = 5_000;
 
 /** A driver whose init fails is served all the same: it may become ready, and Probe says what is wrong. */
 async function tellCapabilities(server: CsiServer, driver: SingleDriver, log: Logger): Promise<void> {

@@ -1,5 +1,5 @@
 /** The Controller service of a plain FlexVolume driver: attach, detach, expand. */
-import { Failure } from '../errors.ts';
+import { Failure, undo } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { VolumeService } from '../volume/service.ts';
 import type { CsiCapabilities } from './capabilities.ts';
@@ -10,7 +10,7 @@ import type { ControllerUnpublishVolumeRequest__Output } from './generated/csi/v
 import type { ValidateVolumeCapabilitiesRequest__Output } from './generated/csi/v1/ValidateVolumeCapabilitiesRequest.ts';
 import { type Gate, unary } from './handler.ts';
 import { DEVICE_KEY } from './publish-context.ts';
-import { requireCapability, requireText, volumeOptions } from './request.ts';
+import { accessOf, requireCapability, requireText, volumeOptions } from './request.ts';
 
 /** What the answers of a CSI plugin may hold in one map (CSI, "Size limits"). */
 const MAP_BYTES = 4096;
@@ -53,11 +53,12 @@ export function controllerHandlers(
         const device = await volumes.attach(use, nodeId, cancelled);
         if (Buffer.byteLength(DEVICE_KEY) + Buffer.byteLength(device) > MAP_BYTES) {
           // The client never hears of the device: the error may only be final when nothing is attached.
-          await volumes.detach(volumeId, nodeId, cancelled);
-          throw new Failure(
+          const failure = new Failure(
             'driver-failed',
-            `the device that the driver's attach named has more than ${MAP_BYTES} bytes, which CSI does not allow; the volume was detached again`,
+            `the device that the driver's attach named has more than ${MAP_BYTES} bytes, which CSI does not allow`,
           );
+          await undo(failure, 'detaching it again failed', () => volumes.detach(volumeId, nodeId));
+          throw failure;
         }
         return { publish_context: { [DEVICE_KEY]: device } };
       },
@@ -86,8 +87,8 @@ export function controllerHandlers(
       async (request: ControllerExpandVolumeRequest__Output, { cancelled }) => {
         const volumeId = requireText('volume_id', request.volume_id);
         const requiredBytes = requireSize(request.capacity_range);
-        const access = request.volume_capability?.block ? 'block' : 'mount';
-        const onNode = await volumes.expandVolume({ volumeId, requiredBytes, access }, cancelled);
+        const access = accessOf(request.volume_capability);
+        const onNode = await volumes.expandVolume({ volumeId, requiredBytes, ...access }, cancelled);
         return { capacity_bytes: requiredBytes.toString(), node_expansion_required: onNode };
       },
     ),

@@ -13,7 +13,7 @@ const SOCKET_PATH_BYTES = 107;
  * @throws {Failure} `invalid-request` saying what is wrong with it.
  */
 export function parseEndpoint(endpoint: string): string {
-  const path = /^unix:(?:\/\/)?(\/.+)$/.exec(endpoint)?.[1];
+  const path = /^unix:(?:\/\/)?(\/[^/].*)$/.exec(endpoint)?.[1];
   if (path === undefined || path.endsWith('/')) {
     throw new Failure(
       'invalid-request',
@@ -95,7 +95,7 @@ function isServed(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    // ECONNREFUSED: nobody listens any more.
-    socket.once('error', () => resolve(false));
+    // Only a refusal says that nobody listens: a server that is busy does not accept at once (EAGAIN).
+    socket.once('error', (error) => resolve(!['ECONNREFUSED', 'ENOENT'].includes(errorCode(error) ?? '')));
   });
 }

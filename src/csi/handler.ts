@@ -2,7 +2,7 @@
  * The one wrapper around every RPC: counts calls for the drain, masks secrets, makes exactly one answer of
  * whatever happens (grpc-js never answers for a handler that throws after an await), and logs it.
  */
-import { type handleUnaryCall, status } from '@grpc/grpc-js';
+import { type handleUnaryCall, type ServerErrorResponse, type StatusObject, status } from '@grpc/grpc-js';
 import { errorMessage, Failure } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { createMask, type Mask } from '../secrets.ts';
@@ -17,17 +17,33 @@ export interface CallContext {
   readonly cancelled: AbortSignal;
 }
 
-/** Lets calls in until the drain begins. */
+/** Lets calls in until the drain begins, and knows when the last one has left. */
 export class Gate {
   #open = true;
+  #inside = 0;
+  #left: () => void = () => {};
 
-  /** @throws {Failure} `draining` once closed. */
-  enter(): void {
+  /**
+   * Answers what to call at the end of the call.
+   *
+   * @throws {Failure} `draining` once closed.
+   */
+  enter(): () => void {
     if (!this.#open) throw new Failure('draining', 'flexcsi is shutting down: it takes no new calls');
+    this.#inside += 1;
+    return () => {
+      this.#inside -= 1;
+      if (this.#inside === 0) this.#left();
+    };
   }
 
-  close(): void {
+  /** Lets nobody in any more; resolves when all who are inside have left. */
+  async close(): Promise<void> {
     this.#open = false;
+    if (this.#inside === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#left = resolve;
+    });
   }
 }
 
@@ -50,37 +66,63 @@ export function unary<Request extends object, Response>(
 ): handleUnaryCall<Request, Response> {
   const message = `csi.v1.${rpc}Request`;
   return (call, callback) => {
-    const { request } = call;
     const started = performance.now();
-    const mask = createMask(secretValues(message, request));
     const cancelled = new AbortController();
     call.on('cancelled', () => cancelled.abort());
-    const about = aboutOf(request);
-    if (log.isLevelEnabled('debug')) log.debug({ rpc, request: stripSecrets(message, request) }, 'called');
+    let mask: Mask = hideAll;
+    let about: Record<string, unknown> = { rpc };
 
     const work = async (): Promise<Response> => {
-      gate.enter();
-      return await handle(request, { mask, cancelled: cancelled.signal });
+      const { request } = call;
+      mask = createMask([...secretValues(message, request), ...tokensOf(request)]);
+      about = { rpc, ...aboutOf(request) };
+      const leave = gate.enter();
+      try {
+        if (log.isLevelEnabled('debug')) {
+          log.debug({ rpc, request: mask(JSON.stringify(stripSecrets(message, request))) }, 'called');
+        }
+        return await handle(request, { mask, cancelled: cancelled.signal });
+      } finally {
+        leave();
+      }
+    };
+    const failed = (error: unknown): ServerErrorResponse | Partial<StatusObject> => {
+      try {
+        const code = codeOf(rpc, error);
+        const details = statusMessage(mask(errorMessage(error)));
+        const bug = error instanceof Failure ? {} : { stack: mask(String((error as Error | null)?.stack)) };
+        log.warn(
+          { ...about, durationMs: since(started), code: status[code], problem: details, ...bug },
+          'failed',
+        );
+        return { code, details };
+      } catch {
+        // Whatever goes wrong in telling what went wrong: the client gets an answer, and no secret.
+        return { code: status.INTERNAL, details: `${rpc} failed, and so did the report of it` };
+      }
     };
     work().then(
       (response) => {
-        const durationMs = Math.round(performance.now() - started);
-        log[quiet.has(rpc) ? 'debug' : 'info']({ rpc, ...about, durationMs }, 'done');
+        log[quiet.has(rpc) ? 'debug' : 'info']({ ...about, durationMs: since(started) }, 'done');
         callback(null, response);
       },
-      (error: unknown) => {
-        const durationMs = Math.round(performance.now() - started);
-        const code = codeOf(rpc, error);
-        const details = mask(statusMessage(error));
-        const bug = error instanceof Failure ? {} : { stack: mask(String((error as Error | null)?.stack)) };
-        log.warn(
-          { rpc, ...about, durationMs, code: status[code], problem: mask(errorMessage(error)), ...bug },
-          'failed',
-        );
-        callback({ code, details });
-      },
+      (error: unknown) => callback(failed(error)),
     );
   };
+}
+
+/** Until the secrets of a request are known. */
+const hideAll: Mask = () => 'the request could not be read';
+
+function since(started: number): number {
+  return Math.round(performance.now() - started);
+}
+
+/** Tokens of the pod's service account, where the CSIDriver asks for them: secrets, though CSI does not mark them. */
+function tokensOf(request: object): string[] {
+  const context = (request as { volume_context?: Record<string, string> }).volume_context;
+  const tokens = context?.['csi.storage.k8s.io/serviceAccount.tokens'];
+  return tokens === undefined ? [] : [tokens, ...tokens.split('"').filter((part) => part.length > 20)];
 }
 
 /** What tells in a log line which call it was: ids and paths, no options. */

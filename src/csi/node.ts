@@ -15,7 +15,7 @@ import type { NodeUnpublishVolumeRequest__Output } from './generated/csi/v1/Node
 import type { NodeUnstageVolumeRequest__Output } from './generated/csi/v1/NodeUnstageVolumeRequest.ts';
 import { type Gate, unary } from './handler.ts';
 import { DEVICE_KEY } from './publish-context.ts';
-import { requireCapability, requirePath, requireText, volumeOptions } from './request.ts';
+import { accessOf, requireCapability, requirePath, requireText, volumeOptions } from './request.ts';
 
 export function nodeHandlers(
   parts: { readonly gate: Gate; readonly log: Logger },
@@ -142,10 +142,10 @@ export function nodeHandlers(
         await require('EXPAND_VOLUME', 'the driver says requiresFSResize: false in init');
         const volumeId = requireText('volume_id', request.volume_id);
         const volumePath = requireVolumePath(volumeId, request.volume_path);
-        const access = request.volume_capability?.block ? ('block' as const) : ('mount' as const);
+        const access = accessOf(request.volume_capability);
         const requiredBytes = request.capacity_range === null ? undefined : sizeOf(request.capacity_range);
         const size = requiredBytes === undefined ? {} : { requiredBytes };
-        await volumes.expandFileSystem({ volumeId, volumePath, access, ...size }, cancelled);
+        await volumes.expandFileSystem({ volumeId, volumePath, ...access, ...size }, cancelled);
         return requiredBytes === undefined ? {} : { capacity_bytes: requiredBytes.toString() };
       },
     ),

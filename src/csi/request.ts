@@ -1,5 +1,6 @@
 /** Reads requests: what is required, what a field may hold, what of it reaches the driver. Pure. */
 import { Failure } from '../errors.ts';
+import { mountFlagsKey } from '../flex/options.ts';
 import type { VolumeUse } from '../volume/parts.ts';
 import type { VolumeCapability__Output } from './generated/csi/v1/VolumeCapability.ts';
 
@@ -107,6 +108,12 @@ export function requireCapability(field: string, capability: VolumeCapability__O
   };
 }
 
+/** The access type of an optional VolumeCapability, where it says one. */
+export function accessOf(capability: VolumeCapability__Output | null): { access?: 'mount' | 'block' } {
+  if (capability?.block) return { access: 'block' };
+  return capability?.mount ? { access: 'mount' } : {};
+}
+
 /** Keys that Kubernetes adds to a volume's context; they are not the volume's options. */
 const KUBERNETES_KEYS = /^csi\.storage\.k8s\.io\/|^storage\.kubernetes\.io\/csiProvisionerIdentity$/;
 
@@ -118,17 +125,24 @@ const KUBERNETES_KEYS = /^csi\.storage\.k8s\.io\/|^storage\.kubernetes\.io\/csiP
  * pass for secrets and for another pod's identity.
  */
 export function volumeOptions(context: Readonly<Record<string, string>>): Record<string, string> {
-  const options: Record<string, string> = {};
+  const options: [string, string][] = [];
   for (const [key, value] of Object.entries(context)) {
     if (KUBERNETES_KEYS.test(key)) continue;
     const namespace = key.includes('/') ? key.slice(0, key.indexOf('/')) : key;
     if (/\.(kubernetes|k8s)\.io$/.test(`.${namespace.toLowerCase()}`)) {
       throw new Failure(
         'invalid-request',
-        `volume_context key ${JSON.stringify(key)} is reserved for Kubernetes; use a key without kubernetes.io or k8s.io before the slash`,
+        `volume_context key ${JSON.stringify(key.slice(0, 200))} is reserved for Kubernetes; use a key without kubernetes.io or k8s.io before the slash`,
       );
     }
-    options[key] = value;
+    if (key === mountFlagsKey) {
+      throw new Failure(
+        'invalid-request',
+        `volume_context key ${key} is flexcsi's own: it carries the mount flags`,
+      );
+    }
+    options.push([key, value]);
   }
-  return options;
+  // Not by assignment: a key __proto__ would be lost.
+  return Object.fromEntries(options);
 }

@@ -67,14 +67,19 @@ export class CsiServer {
 
   /** Takes no new calls, lets running drivers finish (25 s at most), removes the socket. */
   async drain(): Promise<void> {
-    this.#gate.close();
-    const finished = await within(DRAIN_MS, this.#volumes.idle());
+    this.#log.info({ atMostMs: DRAIN_MS }, 'stopping: no new calls; waiting for those that run');
+    const left = this.#gate.close();
+    const finished = await within(
+      DRAIN_MS,
+      left.then(() => this.#volumes.idle()),
+    );
     if (!finished)
       this.#log.warn('drivers are still running: they go on without flexcsi; their calls will be repeated');
     const closed = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     // A connection that never spoke HTTP/2 would keep tryShutdown waiting for ever.
     if (!(await within(CLOSE_MS, closed))) this.#server.forceShutdown();
     await this.#removeSocket();
+    this.#log.info('stopped');
   }
 
   #addServices(): void {

@@ -1,6 +1,6 @@
 /** From what went wrong to the gRPC code, per RPC. The only place that chooses codes. */
 import { status } from '@grpc/grpc-js';
-import { errorMessage, Failure, type FailureKind } from '../errors.ts';
+import { Failure, type FailureKind } from '../errors.ts';
 
 export type Rpc =
   | 'Probe'
@@ -35,6 +35,7 @@ const usual: Codes = {
   conflict: status.ABORTED,
   unsupported: status.UNIMPLEMENTED,
   'driver-failed': status.INTERNAL,
+  'driver-unclear': status.INTERNAL,
   'driver-unusable': status.INTERNAL,
   'driver-timeout': status.DEADLINE_EXCEEDED,
   'host-failed': status.INTERNAL,
@@ -56,6 +57,7 @@ const special: Readonly<Partial<Record<Rpc, Codes>>> = {
   Probe: {
     ...usual,
     'driver-failed': status.FAILED_PRECONDITION,
+    'driver-unclear': status.FAILED_PRECONDITION,
     'driver-unusable': status.FAILED_PRECONDITION,
   },
   GetPluginCapabilities: description,
@@ -74,10 +76,15 @@ export function codeOf(rpc: Rpc, error: unknown): status {
 /** Bytes of a status message; gRPC sends it in a header. */
 const MESSAGE_LIMIT = 2000;
 
-/** One line that gRPC can carry: no control characters, well-formed, bounded. */
-export function statusMessage(error: unknown): string {
-  const line = errorMessage(error)
-    .replace(/\s*[\r\n]+\s*/g, ' | ')
+/** One line that gRPC can carry: no control characters, well-formed, bounded. The text is masked already. */
+export function statusMessage(text: string): string {
+  // Cut first: what clients put into a message may be long, and nothing below may take long for it.
+  const line = text
+    .slice(0, 4 * MESSAGE_LIMIT)
+    .split(/[\r\n]+/)
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+    .join(' | ')
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
     .replace(/[\u0000-\u001f\u007f]/g, ' ')
     .toWellFormed();

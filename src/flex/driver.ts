@@ -73,7 +73,8 @@ export class Driver {
    * Runs one verb. A verb that once answered `Not supported` is not run again by this object.
    *
    * Throws a `Failure` of one line that names the driver and the verb, and has the driver's own words, masked:
-   * `driver-failed` (it ran and failed, or its answer cannot be used), `driver-timeout` (its time passed, what
+   * `driver-failed` (it ran and says that it failed), `driver-unclear` (its answer cannot be used, or contradicts its
+   * exit status), `driver-timeout` (its time passed, what
    * it did is not known), `driver-unusable` (not started), `invalid-request` (an argument that cannot be
    * passed). A driver that outlives its time limit and then succeeds has succeeded.
    */
@@ -107,7 +108,7 @@ async function execute(settings: DriverSettings, call: Call, mask: Mask): Promis
   }
   if (ended.tooMuchOutput) {
     const text = `${call.verb} failed: more output than ${ended.output.length} bytes, it was ended`;
-    return fail('driver-failed', text, ended.output);
+    return fail('driver-unclear', text, ended.output);
   }
   const parsed = parseAnswer(ended.output);
   const verdict = judge(call.verb, ended, parsed);
@@ -119,9 +120,9 @@ async function execute(settings: DriverSettings, call: Call, mask: Mask): Promis
   if (verdict.kind === 'not-supported') return { supported: false };
   if (!parsed.ok) {
     const cause = ended.output.length === 0 ? likelyCause(ended) : '';
-    return fail('driver-failed', verdict.text + cause, ended.output);
+    return fail('driver-unclear', verdict.text + cause, ended.output);
   }
-  if (parsed.answer.status === 'Success') return fail('driver-failed', verdict.text, undefined);
+  if (parsed.answer.status === 'Success') return fail('driver-unclear', verdict.text, undefined);
   const reason = parsed.answer.message === '' ? '(the driver gives none)' : '';
   return fail('driver-failed', `${verdict.text}${reason} (${describeEnd(ended)})`, undefined);
 }

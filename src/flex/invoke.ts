@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../errors.ts';
 import type { Command, Ended, Run } from '../process.ts';
+import { parseAnswer } from './answer.ts';
 import { checkExecutable } from './executable.ts';
 import type { Call } from './verbs.ts';
 
@@ -26,7 +27,13 @@ export interface Start {
 export async function invoke({ file, run, timeoutMs, env }: Start, call: Call): Promise<Ended> {
   checkArguments(call);
   await checkExecutable(file);
-  const ended = await runWhenWritten(run, { file, args: [call.verb, ...call.args], timeoutMs, env });
+  const ended = await runWhenWritten(run, {
+    file,
+    args: [call.verb, ...call.args],
+    timeoutMs,
+    env,
+    isComplete: (output) => parseAnswer(output).ok,
+  });
   if (ended.startError !== undefined) {
     throw new Failure('driver-unusable', `${file} could not be started: ${startProblem(ended.startError)}`);
   }

@@ -25,19 +25,40 @@ export async function bindMount(
   host: Host,
   source: string,
   target: string,
-  { readOnly = false, flags = [], mask }: BindOptions = {},
+  options: BindOptions = {},
 ): Promise<void> {
-  const masked = mask === undefined ? {} : { mask };
-  const own = flags.filter((flag) => flag !== 'bind' && flag !== 'remount');
   // Of all flags only this one is given to the first command as well, by kubelet too: it is one of mount(8)
   // alone, and would be lost at the remount.
-  const first = own.includes('_netdev') ? ['bind', '_netdev'] : ['bind'];
-  const second = ['bind', 'remount', ...(readOnly ? ['ro'] : []), ...own];
-  await mountOrUndo(host, target, readOnly, async () => {
-    for (const options of [first, second]) {
-      await runChecked(host, 'mount', ['-t', 'auto', '-o', options.join(','), source, target], masked);
-    }
+  const first = options.flags?.includes('_netdev') ? ['bind', '_netdev'] : ['bind'];
+  await mountOrUndo(host, target, options.readOnly ?? false, async () => {
+    await mount(host, first, source, target, options.mask);
+    await remountBind(host, source, target, options);
   });
+}
+
+/**
+ * The second of the two commands alone: gives a bind mount its flags. Throws Failure `host-failed`,
+ * `host-timeout`.
+ */
+export async function remountBind(
+  host: Host,
+  source: string,
+  target: string,
+  { readOnly = false, flags = [], mask }: BindOptions,
+): Promise<void> {
+  const own = flags.filter((flag) => flag !== 'bind' && flag !== 'remount');
+  await mount(host, ['bind', 'remount', ...(readOnly ? ['ro'] : []), ...own], source, target, mask);
+}
+
+async function mount(
+  host: Host,
+  options: readonly string[],
+  source: string,
+  target: string,
+  mask: Mask | undefined,
+): Promise<void> {
+  const args = ['-t', 'auto', '-o', options.join(','), source, target];
+  await runChecked(host, 'mount', args, mask === undefined ? {} : { mask });
 }
 
 /**

@@ -48,22 +48,40 @@ export async function holdSharedDevice(
   const { options, fsType, access, readOnly } = request;
   const use = { boot: parts.boot, options, fsType, access, readOnly };
   const holders = [...new Set([...(known?.holders ?? []), targetPath])];
+  const onRecord = known?.device === undefined ? {} : { device: known.device };
   // Written before anything is attached: a crash in between must not hide this user from the last one to go.
-  await parts.shared.write(name, { ...use, ...deviceOf(known), holders });
+  await parts.shared.write(name, { ...use, ...onRecord, holders });
+  const path = sharedDirectory(parts, name);
+  let device: string;
   try {
-    const path = sharedDirectory(parts, name);
-    const device = await stageAt(parts, request, {
-      path,
-      device: '',
-      attachHere: true,
-      ...knownDevice(known),
-    });
-    await parts.shared.write(name, { ...use, device, holders });
-    return { stagingPath: path, device };
+    const place = { path, device: '', attachHere: true };
+    device = await stageAt(
+      parts,
+      request,
+      known?.device === undefined ? place : { ...place, known: known.device },
+    );
   } catch (error) {
-    if (isFinal(error)) await forgetHolder(parts, name, targetPath);
+    if (isFinal(error) && !known?.holders.includes(targetPath)) await forgetHolder(parts, name, targetPath);
     throw error;
   }
+  try {
+    await parts.shared.write(name, { ...use, device, holders });
+  } catch (error) {
+    parts.log.warn(
+      { name, err: error },
+      'the device of an in-line volume is not on record: it will be asked for again',
+    );
+  }
+  return { stagingPath: path, device };
+}
+
+/** Whether this target is on record as a user of the shared device already. */
+export async function holdsSharedDevice(
+  parts: VolumeParts,
+  name: string,
+  targetPath: string,
+): Promise<boolean> {
+  return (await recallShared(parts, name))?.holders.includes(targetPath) ?? false;
 }
 
 /** The name of the shared device that this target uses, if it uses one. Known also when the record is lost. */
@@ -74,13 +92,15 @@ export async function sharedDeviceOf(
 ): Promise<string | undefined> {
   const name = ephemeralName(targetPath);
   if (name === undefined || !isEphemeralId(volumeId)) return undefined;
-  if ((await recallShared(parts, name)) !== undefined) return name;
+  // Of another boot, too: what a driver attached outside the node outlives the node's reboot.
+  if ((await parts.shared.read(name)) !== undefined) return name;
   const mountPoint = await realPath(parts.host, sharedDirectory(parts, name));
   return (await parts.host.mounts()).at(mountPoint) === undefined ? undefined : name;
 }
 
 /**
- * Gives up one use of the shared device; the last one runs `unmountdevice` and `detach`.
+ * Gives up one use of the shared device; the last one runs `unmountdevice` and `detach`. Users that are not on
+ * record (it may have been lost) show in the mount table.
  *
  * @throws {Failure} of the driver or the host; the use is then still on record, and the next call tries again.
  */
@@ -89,13 +109,12 @@ export async function releaseSharedDevice(
   name: string,
   targetPath: string,
 ): Promise<void> {
-  const known = await recallShared(parts, name);
+  const known = await parts.shared.read(name);
   const path = sharedDirectory(parts, name);
-  const others =
-    known === undefined
-      ? await otherMountsOf(parts, path)
-      : known.holders.filter((holder) => holder !== targetPath);
-  if (others.length > 0) {
+  const others = known?.holders.filter((holder) => holder !== targetPath) ?? [];
+  const isHeld =
+    others.length > 0 || (await isMountedElsewhere(parts, path, await realPath(parts.host, targetPath)));
+  if (isHeld) {
     if (known !== undefined) await parts.shared.write(name, { ...known, holders: others });
     return;
   }
@@ -128,26 +147,17 @@ function refuseOtherOptions(known: SharedDevice | undefined, request: PublishReq
   );
 }
 
-/** Without a record: other places where the shared device is mounted, that is, other pods that use it. */
-async function otherMountsOf(parts: VolumeParts, path: string): Promise<string[]> {
+/** Whether the file system of the shared directory is mounted for another pod, too. */
+async function isMountedElsewhere(parts: VolumeParts, path: string, target: string): Promise<boolean> {
   const mounts = await parts.host.mounts();
   const own = mounts.at(await realPath(parts.host, path));
-  if (own === undefined) return [];
+  if (own === undefined) return false;
   return mounts
     .allOf(own.device)
-    .map((entry) => entry.mountPoint)
-    .filter((other) => other !== own.mountPoint);
+    .some(({ mountPoint }) => mountPoint !== own.mountPoint && mountPoint !== target);
 }
 
 /** Under the plugin's own directory, which is inside the mount propagation from and to the node. */
 function sharedDirectory(parts: VolumeParts, name: string): string {
   return join(parts.settings.kubeletDir, 'plugins', parts.settings.csiName, 'ephemeral', name);
-}
-
-function deviceOf(known: SharedDevice | undefined): { device?: string } {
-  return known?.device === undefined ? {} : { device: known.device };
-}
-
-function knownDevice(known: SharedDevice | undefined): { known?: string } {
-  return known?.device === undefined ? {} : { known: known.device };
 }

@@ -15,11 +15,13 @@ import { attachOptions } from './options.ts';
 import type { VolumeParts } from './parts.ts';
 import type { VolumeRecord } from './records.ts';
 import { recall } from './remember.ts';
+import { isDeviceMount } from './stats.ts';
 
 export interface ExpandRequest {
   readonly volumeId: string;
   readonly requiredBytes: bigint;
-  readonly access: 'mount' | 'block';
+  /** Undefined: the request does not say. */
+  readonly access?: 'mount' | 'block';
 }
 
 export interface NodeExpandRequest {
@@ -27,7 +29,8 @@ export interface NodeExpandRequest {
   readonly volumePath: string;
   /** Undefined: as large as possible. */
   readonly requiredBytes?: bigint;
-  readonly access: 'mount' | 'block';
+  /** Undefined: the request does not say. */
+  readonly access?: 'mount' | 'block';
 }
 
 /**
@@ -48,7 +51,8 @@ export async function expandVolume(parts: VolumeParts, request: ExpandRequest): 
   const options = attachOptions({ name: volumeId, ...volume, readOnly: false });
   const directory = globalMount(parts, volumeId);
   await driver.call(verbs.expandVolume(options, directory, request.requiredBytes, oldBytes));
-  return driver.capabilities.requiresFSResize && request.access === 'mount';
+  const access = request.access ?? volume.record?.access;
+  return driver.capabilities.requiresFSResize && access !== 'block';
 }
 
 /**
@@ -59,15 +63,16 @@ export async function expandVolume(parts: VolumeParts, request: ExpandRequest): 
 export async function expandFileSystem(parts: VolumeParts, request: NodeExpandRequest): Promise<void> {
   const { volumeId, volumePath } = request;
   const mountPoint = await realPath(parts.host, volumePath);
-  const mounted = (await parts.host.mounts()).at(mountPoint) !== undefined;
-  if (!mounted && (await pathState(parts.host, mountPoint)).kind === 'missing') {
+  const mounted = (await parts.host.mounts()).at(mountPoint);
+  if (mounted === undefined && (await pathState(parts.host, mountPoint)).kind === 'missing') {
     throw new Failure('not-found', `volume ${volumeId} is not at ${volumePath}`);
   }
-  // A raw block volume has no file system of ours.
-  if (request.access === 'block') return;
+  // A raw block volume has no file system of ours: what is on it is the pod's, and may be in use.
+  if (request.access === 'block' || (mounted && (await isDeviceMount(parts, mounted)))) return;
 
   const driver = await parts.driver.current();
   const volume = await knownVolume(parts, volumeId);
+  if (volume.record?.access === 'block') return;
   const device = volume.record?.device ?? '';
   const oldBytes =
     volume.claimedBytes ??
@@ -77,7 +82,8 @@ export async function expandFileSystem(parts: VolumeParts, request: NodeExpandRe
   const newBytes = request.requiredBytes ?? (await measuredBytes(parts, volume.record)) ?? 0n;
   const options = attachOptions({ name: volumeId, ...volume, readOnly: false });
   const result = await driver.call(verbs.expandFs(options, device, volumePath, newBytes, oldBytes));
-  if (!result.supported && device !== '') await growFileSystem(parts.host, device, mountPoint);
+  // Without a mount the tools of xfs and btrfs would work on the node's own disk.
+  if (!result.supported && device !== '' && mounted) await growFileSystem(parts.host, device, mountPoint);
 }
 
 interface Known {

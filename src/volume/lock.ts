@@ -26,6 +26,8 @@ interface Entry {
   readonly drop: () => void;
 }
 
+const GIVEN_UP = 'the client has given up waiting';
+
 export class VolumeLocks {
   readonly #queues = new Map<string, Entry[]>();
 
@@ -37,12 +39,13 @@ export class VolumeLocks {
    * @throws {Failure} `conflict` when another call on the volume is running; what `work` throws.
    */
   async run<Result>(call: Call, work: () => Promise<Result>, cancelled?: AbortSignal): Promise<Result> {
+    // Work for a client that has left would run after the opposite call that the client made since.
+    if (cancelled?.aborted) throw new Failure('conflict', GIVEN_UP);
     const entry = this.#same(call) ?? this.#enqueue(call, work);
     entry.waiting += 1;
     const leave = Promise.withResolvers<never>();
-    const onCancel = (): void => leave.reject(new Failure('conflict', 'the client has given up waiting'));
+    const onCancel = (): void => leave.reject(new Failure('conflict', GIVEN_UP));
     cancelled?.addEventListener('abort', onCancel, { once: true });
-    if (cancelled?.aborted) onCancel();
     try {
       return (await Promise.race([entry.result, leave.promise])) as Result;
     } finally {

@@ -9,7 +9,8 @@
 import { errorMessage, Failure, undo } from '../errors.ts';
 import type { Driver } from '../flex/driver.ts';
 import * as verbs from '../flex/verbs.ts';
-import { bindMount, undoingMounts } from '../mount/bind.ts';
+import { bindMount, remountBind, undoingMounts } from '../mount/bind.ts';
+import { isReadOnly } from '../mount/mount-table.ts';
 import { applyGroup } from '../mount/ownership.ts';
 import {
   linkTarget,
@@ -20,7 +21,7 @@ import {
   realPath,
   removeEmptyDirectory,
 } from '../mount/paths.ts';
-import { holdSharedDevice, releaseSharedDevice, usesSharedDevice } from './ephemeral.ts';
+import { holdSharedDevice, holdsSharedDevice, releaseSharedDevice, usesSharedDevice } from './ephemeral.ts';
 import { isFinal } from './final.ts';
 import { mountOptions } from './options.ts';
 import type { PublishRequest, VolumeParts } from './parts.ts';
@@ -38,32 +39,67 @@ import { isUsablyMounted, stage } from './stage.ts';
 export async function publish(parts: VolumeParts, request: PublishRequest): Promise<void> {
   const driver = await parts.driver.current();
   await refuseOtherPublish(parts, request);
+  const record = await recallFor(parts, request);
   const mountPoint = await realPath(parts.host, request.targetPath);
 
-  // Kubelet: a target that is a mount point is done. Nothing is called, no ownership is changed.
-  if (!(await isUsablyMounted(parts, mountPoint))) {
-    const shared = usesSharedDevice(driver, request);
-    const source = shared ? await holdSharedDevice(parts, request) : request;
-    try {
-      if (!shared && driver.capabilities.attach) await stageAgainIfLost(parts, request);
-      if (request.access === 'block') await publishDevice(parts, request, mountPoint);
-      else await publishMount(parts, driver, { ...request, ...source }, mountPoint);
-    } catch (error) {
-      // After an error that is not final kubelet unpublishes, and that releases it.
-      if (shared && isFinal(error)) {
-        const release = () => releaseSharedDevice(parts, request.name, request.targetPath);
-        await undo(error, 'releasing its device again failed', release);
-      }
-      throw error;
-    }
+  let device = record.device;
+  if (await isUsablyMounted(parts, mountPoint)) {
+    // Kubelet: a target that is a mount point is done. Nothing is called, no ownership is changed.
+    await finishReadOnly(parts, request, mountPoint);
+  } else if (usesSharedDevice(driver, request)) {
+    await publishShared(parts, driver, request, mountPoint);
+  } else {
+    if (driver.capabilities.attach) device = await stageAgainIfLost(parts, request);
+    if (request.access === 'block') await publishDevice(parts, request, mountPoint, device ?? '');
+    else await publishMount(parts, driver, request, mountPoint);
   }
 
-  const record = await recallFor(parts, request);
   const target = { readOnly: request.readOnly, mountPoint };
   await remember(parts, request.volumeId, {
-    ...record,
+    // What a repaired stage has written meanwhile is newer.
+    ...(await recallFor(parts, request).catch(() => record)),
     targets: { ...record.targets, [request.targetPath]: target },
   });
+}
+
+/** An ephemeral volume of a driver that attaches: the device first, if this pod is the first to use it. */
+async function publishShared(
+  parts: VolumeParts,
+  driver: Driver,
+  request: PublishRequest,
+  mountPoint: string,
+): Promise<void> {
+  const { name, targetPath } = request;
+  const isRepeat = await holdsSharedDevice(parts, name, targetPath);
+  const source = await holdSharedDevice(parts, request);
+  try {
+    await publishMount(parts, driver, { ...request, ...source }, mountPoint);
+  } catch (error) {
+    // After an error that is not final kubelet unpublishes, and that releases it; so it does after an earlier
+    // publish that succeeded.
+    if (isFinal(error) && !isRepeat) {
+      await undo(error, 'releasing its device again failed', () =>
+        releaseSharedDevice(parts, name, targetPath),
+      );
+    }
+    throw error;
+  }
+}
+
+/** A crash between the two steps of a read-only bind mount leaves a writable one: the repeat ends it. */
+async function finishReadOnly(
+  parts: VolumeParts,
+  request: PublishRequest,
+  mountPoint: string,
+): Promise<void> {
+  if (!request.readOnly || request.access === 'block' || request.stagingPath === '') return;
+  const mounts = await parts.host.mounts();
+  const mounted = mounts.at(mountPoint);
+  const staged = mounts.at(await realPath(parts.host, request.stagingPath));
+  const isOurs = mounted && staged && mounted.device === staged.device && mounted.root === staged.root;
+  if (!isOurs || isReadOnly(mounted)) return;
+  const { stagingPath, targetPath, mountFlags: flags, mask } = request;
+  await remountBind(parts.host, stagingPath, targetPath, { readOnly: true, flags, mask });
 }
 
 async function publishMount(
@@ -115,8 +151,12 @@ async function mountAt(parts: VolumeParts, driver: Driver, request: PublishReque
   await bindMount(parts.host, stagingPath, targetPath, { readOnly, flags, mask: request.mask });
 }
 
-async function publishDevice(parts: VolumeParts, request: PublishRequest, mountPoint: string): Promise<void> {
-  const { device = '' } = await recallFor(parts, request);
+async function publishDevice(
+  parts: VolumeParts,
+  request: PublishRequest,
+  mountPoint: string,
+  device: string,
+): Promise<void> {
   const kind = device.startsWith('/') ? (await deviceState(parts, device)).kind : 'missing';
   if (kind !== 'block-device') {
     throw new Failure(
@@ -142,15 +182,15 @@ async function deviceState(parts: VolumeParts, device: string): Promise<PathStat
 
 /**
  * Kubernetes repeats a publish alone when the node has lost its mounts or flexcsi its records: the stage is
- * then repaired. On record without a mount is right for a driver whose `mount` does it all.
+ * then repaired. On record without a mount is right for a driver whose `mount` does it all. Answers the device.
  */
-async function stageAgainIfLost(parts: VolumeParts, request: PublishRequest): Promise<void> {
+async function stageAgainIfLost(parts: VolumeParts, request: PublishRequest): Promise<string | undefined> {
   const record = await recallFor(parts, request);
   const recorded = record.stagingPath === request.stagingPath && record.device !== undefined;
-  if (recorded && !record.stageMounted) return;
+  if (recorded && !record.stageMounted) return record.device;
   const mountPoint = await realPath(parts.host, request.stagingPath);
-  if (request.access === 'mount' && (await isUsablyMounted(parts, mountPoint))) return;
-  await stage(parts, { ...request, readOnly: request.stageReadOnly });
+  if (request.access === 'mount' && (await isUsablyMounted(parts, mountPoint))) return record.device;
+  return await stage(parts, { ...request, readOnly: request.stageReadOnly });
 }
 
 /** Failures are logged, not returned: kubelet ignored them, and volumes that refuse chown worked all the same. */

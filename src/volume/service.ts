@@ -53,7 +53,7 @@ export class VolumeService {
       target: request.stagingPath,
       text: textOf(request),
     };
-    return this.#node.run(call, () => stage(this.#parts, request), cancelled);
+    return this.#node.run(call, async () => void (await stage(this.#parts, request)), cancelled);
   }
 
   unstage(request: UnstageRequest, cancelled?: Cancelled): Promise<void> {

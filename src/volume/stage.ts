@@ -17,28 +17,25 @@ import { recallFor, remember } from './remember.ts';
 import { refuseOtherStage } from './same-use.ts';
 
 /**
- * Stages the volume at its staging path. Repeating it is fine.
+ * Stages the volume at its staging path and answers its device. Repeating it is fine.
  *
  * @throws {Failure} `incompatible` when it is staged there for another use; of the driver; of the host.
  */
-export async function stage(parts: VolumeParts, request: StageRequest): Promise<void> {
+export async function stage(parts: VolumeParts, request: StageRequest): Promise<string> {
   await refuseOtherStage(parts, request);
   const record = await recallFor(parts, request);
-  const known = record.stagingPath === request.stagingPath ? record.device : undefined;
+  const { stagingPath } = request;
+  const mountPoint = await realPath(parts.host, stagingPath);
+  const known = record.stagingPath === stagingPath ? record.device : undefined;
   const device = await stageAt(parts, request, {
-    path: request.stagingPath,
+    path: stagingPath,
     device: request.device,
     attachHere: parts.settings.attachOn === 'node',
     ...(known === undefined ? {} : { known }),
   });
-  const mountPoint = await realPath(parts.host, request.stagingPath);
   const stageMounted = (await parts.host.mounts()).at(mountPoint) !== undefined;
-  await remember(parts, request.volumeId, {
-    ...record,
-    device,
-    stagingPath: request.stagingPath,
-    stageMounted,
-  });
+  await remember(parts, request.volumeId, { ...record, device, stagingPath, stageMounted });
+  return device;
 }
 
 interface StagePlace {
@@ -60,9 +57,13 @@ export async function stageAt(parts: VolumeParts, use: VolumeUse, place: StagePl
   const staged = use.access === 'mount' && (await isUsablyMounted(parts, mountPoint));
   if (staged && place.known !== undefined) return place.known;
 
-  const attached = place.attachHere ? await attach(parts, use, parts.settings.nodeId) : place.device;
+  const devices: string[] = [];
+  let attaching = place.attachHere;
   try {
-    const device = await waitForAttach(driver, use, attached);
+    devices.push(place.attachHere ? await attach(parts, use, parts.settings.nodeId) : place.device);
+    attaching = false;
+    const device = await waitForAttach(driver, use, devices[0] ?? '');
+    devices.push(device);
     if (use.access === 'mount' && !staged) {
       await undoingMounts(parts.host, mountPoint, () =>
         mountDeviceAt(parts, driver, use, place.path, device),
@@ -70,8 +71,10 @@ export async function stageAt(parts: VolumeParts, use: VolumeUse, place: StagePl
     }
     return device;
   } catch (error) {
-    const detachable = place.attachHere && isFinal(error) && place.known === undefined && !staged;
-    if (detachable && !(await isInUse(parts, attached))) {
+    // An attach that says that it failed has not attached; of any other end nobody knows.
+    const attached = !attaching || (error instanceof Failure && error.kind === 'driver-unclear');
+    const isOurs = place.attachHere && attached && place.known === undefined && !staged;
+    if (isOurs && isFinal(error) && !(await isInUse(parts, use, devices))) {
       await undo(error, 'detaching it again failed', () => detach(parts, use.name, parts.settings.nodeId));
     }
     throw error;
@@ -79,16 +82,19 @@ export async function stageAt(parts: VolumeParts, use: VolumeUse, place: StagePl
 }
 
 /**
- * Whether the device is mounted somewhere, or its node bound to a target: detaching it would take the data
- * from under a pod. Asked where nothing is on record, which may have been lost.
+ * Whether the volume is mounted for a pod, or one of its devices is mounted or bound somewhere: detaching it
+ * would take the data from under a pod. Asked where nothing is on record, which may have been lost.
  */
-async function isInUse(parts: VolumeParts, device: string): Promise<boolean> {
-  if (!device.startsWith('/')) return false;
-  const node = (await linkTarget(parts.host, device)).replace(/^\/dev/, '');
+async function isInUse(parts: VolumeParts, use: VolumeUse, devices: readonly string[]): Promise<boolean> {
+  const paths = devices.filter((device) => device.startsWith('/'));
+  const names = new Set([
+    ...paths,
+    ...(await Promise.all(paths.map((device) => linkTarget(parts.host, device)))),
+  ]);
   const { entries } = await parts.host.mounts();
-  return entries.some(({ source, root, fsType }) => {
-    const isNode = (fsType === 'devtmpfs' || fsType === 'tmpfs') && root === node;
-    return isNode || source === device || source === `/dev${node}`;
+  return entries.some(({ source, root, fsType, mountPoint }) => {
+    const isNode = (fsType === 'devtmpfs' || fsType === 'tmpfs') && names.has(`/dev${root}`);
+    return isNode || names.has(source) || mountPoint.endsWith(`/kubernetes.io~csi/${use.name}/mount`);
   });
 }
 

@@ -189,6 +189,27 @@ describe.skipIf(lacks('mounts'))('an ephemeral volume', () => {
       expect(scenario.driver.verbs()).toEqual(['unmount', 'unmountdevice', 'detach']);
     });
 
+    it('stays for a pod from before the loss, though the one after it is on record', async () => {
+      const scenario = await start(attaching);
+      await publish(scenario, 'pod-1');
+      await scenario.restart({ stateDir: join(scenario.plugin.directory, 'lost-state') });
+      await publish(scenario, 'pod-2');
+      await unpublish(scenario, 'pod-2');
+      expect(scenario.driver.verbs()).not.toContain('detach');
+      expect(isMounted(scenario.target('pod-1', 'scratch'))).toBe(true);
+      await unpublish(scenario, 'pod-1');
+      expect(scenario.driver.verbs().at(-1)).toBe('detach');
+    });
+
+    it('stays attached when a repeat of its own publish fails', async () => {
+      // A driver that only writes files: nothing is mounted, so that the repeat calls it again.
+      const scenario = await start({ ...attaching, mount: success, unmount: success });
+      await publish(scenario, 'pod-1');
+      scenario.driver.script('mount', { prints: answer('Failure', { message: 'no' }), exit: 1 });
+      expect(await failureOf(publish(scenario, 'pod-1'))).toContain('reason: no');
+      expect(scenario.driver.verbs()).not.toContain('detach');
+    });
+
     it('of two pods at once attaches one device', async () => {
       const scenario = await start(attaching);
       await Promise.all(['pod-1', 'pod-2', 'pod-3'].map((pod) => publish(scenario, pod)));

@@ -124,6 +124,35 @@ describe.skipIf(lacks('mounts'))('NodeExpandVolume', () => {
     expect(scenario.driver.verbs()).toEqual(['expandfs']);
   });
 
+  it.skipIf(lacks('root', 'loop'))(
+    'never touches what is on a raw block volume, whatever the request says',
+    async () => {
+      const scenario = await start({});
+      const image = join(scenario.directory, 'image');
+      execFileSync('truncate', ['-s', '32M', image]);
+      execFileSync('mkfs.ext4', ['-q', image]);
+      execFileSync('truncate', ['-s', '64M', image]);
+      const device = execFileSync('losetup', ['--find', '--show', image], { encoding: 'utf8' }).trim();
+      try {
+        scenario.driver.script('waitforattach', answer('Success', { device }));
+        const request = {
+          volume_id: 'v',
+          volume_capability: { block: {}, access_mode: writer },
+          staging_target_path: scenario.staging(),
+        };
+        const target_path = join(scenario.plugin.directory, 'kubelet/device');
+        await scenario.client.node('NodeStageVolume', request);
+        await scenario.client.node('NodePublishVolume', { ...request, target_path });
+        const before = execFileSync('dumpe2fs', ['-h', device], { encoding: 'utf8', stdio: 'pipe' });
+        await scenario.client.node('NodeExpandVolume', { volume_id: 'v', volume_path: target_path });
+        expect(execFileSync('dumpe2fs', ['-h', device], { encoding: 'utf8', stdio: 'pipe' })).toBe(before);
+        await scenario.client.node('NodeUnpublishVolume', { volume_id: 'v', target_path });
+      } finally {
+        execFileSync('losetup', ['--detach', device]);
+      }
+    },
+  );
+
   it.each([
     [{ volume_id: '' }, 'INVALID_ARGUMENT: volume_id is required'],
     [{ volume_path: '' }, 'INVALID_ARGUMENT: volume_path is required'],

@@ -238,6 +238,36 @@ describe.skipIf(lacks('mounts'))('Node', () => {
       await publish;
     });
 
+    it('mounts nothing for a client that left while init ran, after its unpublish was answered', async () => {
+      const scenario = await start(plain);
+      scenario.driver.script('init', { sleepMs: 1_500, prints: attachFalse });
+      scenario.driver.write();
+      const target_path = scenario.target();
+      const request = { volume_id: 'v', target_path, volume_capability: mountCapability };
+      const publish = scenario.client.node('NodePublishVolume', request, { deadlineMs: 500 });
+      expect(await failureOf(publish)).toMatch(/^DEADLINE_EXCEEDED/);
+      await scenario.client.node('NodeUnpublishVolume', { volume_id: 'v', target_path });
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+      expect(isMounted(target_path)).toBe(false);
+      expect(scenario.driver.verbs()).not.toContain('mount');
+    });
+
+    it('answers a failure with a large secret, and goes on', async () => {
+      const scenario = await start({
+        ...plain,
+        mount: { prints: answer('Failure', { message: 'no' }), exit: 1 },
+      });
+      const secrets = { bundle: 'k9(*$&'.repeat(8_000) };
+      const request = {
+        volume_id: 'v',
+        target_path: scenario.target(),
+        volume_capability: mountCapability,
+        secrets,
+      };
+      expect(await failureOf(scenario.client.node('NodePublishVolume', request))).toContain('reason: no');
+      await scenario.client.identity('Probe', {});
+    });
+
     it('publishes 32 pods at once, one driver call each', async () => {
       const scenario = await start(plain);
       const targets = Array.from({ length: 32 }, (_, pod) => scenario.target(`pod-${pod}`));
@@ -505,6 +535,35 @@ describe.skipIf(lacks('mounts'))('Node', () => {
         volume_capability,
       });
       expect(await failureOf(stage)).not.toContain('hunter2');
+    });
+
+    it('detaches when it cannot be told whether the attach succeeded', async () => {
+      const scenario = await start(
+        { ...attaching, attach: { prints: success, exit: 1 } },
+        { attachOn: 'node' },
+      );
+      const request = { ...volume, staging_target_path: scenario.staging() };
+      expect(await failureOf(scenario.client.node('NodeStageVolume', request))).toContain(
+        'though its answer says Success',
+      );
+      expect(scenario.driver.verbs()).toEqual(['attach', 'detach']);
+      scenario.driver.script('attach', { prints: answer('Failure', { message: 'no such disk' }), exit: 1 });
+      scenario.driver.forget();
+      expect(await failureOf(scenario.client.node('NodeStageVolume', request))).toContain('no such disk');
+      expect(scenario.driver.verbs()).toEqual(['attach']);
+    });
+
+    it('ends a read-only bind mount that a crash left writable', async () => {
+      const scenario = await start(attaching);
+      const staging_target_path = scenario.staging();
+      const target_path = scenario.target();
+      const request = { ...volume, staging_target_path, target_path, readonly: true };
+      await scenario.client.node('NodeStageVolume', { ...volume, staging_target_path });
+      // As between the two commands of the bind mount.
+      mkdirSync(target_path);
+      execFileSync('mount', ['--bind', staging_target_path, target_path]);
+      await scenario.client.node('NodePublishVolume', request);
+      expect(() => writeFileSync(join(target_path, 'file'), 'x')).toThrow(/EROFS/);
     });
 
     it('stages read-only for a reader', async () => {
