@@ -2,6 +2,7 @@
 /** The command line: which command, and with which exit code it ends. */
 import { Command, InvalidArgumentError } from 'commander';
 import type { DemoOptions } from './cli/demo/demo.ts';
+import { optionsTakenByNpm } from './cli/here.ts';
 import { addServeOptions, type ServeOptions } from './cli/settings.ts';
 import { version } from './cli/version.ts';
 import { errorMessage, Failure } from './errors.ts';
@@ -57,6 +58,23 @@ function collect(text: string, before: Record<string, string>): Record<string, s
   const at = text.indexOf('=');
   if (at < 1) throw new InvalidArgumentError('expected key=value');
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+const taken = optionsTakenByNpm(process.env, [
+  'driver',
+  'endpoint',
+  'node-id',
+  'mode',
+  'name',
+  'option',
+  'state-dir',
+]);
+if (taken.length > 0) {
+  const options = taken.map((name) => `--${name}`).join(', ');
+  process.stderr.write(
+    `flexcsi: npm took ${options} for its own: put -- before the options, as in npm start -- serve --driver FILE\n`,
+  );
+  process.exit(1);
 }
 
 try {

@@ -116,7 +116,13 @@ export async function runInPlace(
   args: readonly string[],
   env: Record<string, string>,
 ): Promise<number> {
-  const ended = await execa(file, args, { stdio: 'inherit', env, reject: false });
+  const subprocess = execa(file, args, { stdio: 'inherit', env, reject: false });
+  // Its end is waited for, whatever happens: a terminal's Ctrl-C it gets itself, other signals from here.
+  const pass = (signal: NodeJS.Signals): void => void (signal === 'SIGINT' || subprocess.kill(signal));
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, pass);
+  const ended = await subprocess;
+  for (const signal of signals) process.off(signal, pass);
   if (ended.exitCode !== undefined) return ended.exitCode;
   return ended.signal === undefined ? -1 : 128 + system.signals[ended.signal];
 }

@@ -1,6 +1,6 @@
 /** `flexcsi serve`: puts the parts together, serves, and drains when told to end. */
 import { access, constants } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parseEndpoint } from '../csi/endpoint.ts';
 import { CsiServer } from '../csi/server.ts';
@@ -16,6 +16,7 @@ import { RecordStore } from '../state/records.ts';
 import { noLookup, type VolumeLookup } from '../volume/parts.ts';
 import { sharedDeviceSchema, volumeRecordSchema } from '../volume/records.ts';
 import { VolumeService } from '../volume/service.ts';
+import { resolveHere } from './here.ts';
 import type { ServeOptions } from './settings.ts';
 import { version } from './version.ts';
 
@@ -42,7 +43,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   const log = parts.log ?? createLogger(options.logLevel, options.logFormat);
   const run = parts.run ?? createRun();
   const socket = parseEndpoint(options.endpoint);
-  const file = resolve(options.driver);
+  const file = resolveHere(options.driver);
   const flexName = flexNameOf(file);
   const name = options.name ?? csiName(flexName);
   checkCsiName(name);
@@ -52,7 +53,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
       "--node-id is required (or NODE_NAME in the environment): the node's name, as the driver gets it",
     );
   }
-  const stateDir = join(resolve(options.stateDir), name);
+  const stateDir = join(resolveHere(options.stateDir), name);
   await requireWritable(stateDir);
 
   const driver = new SingleDriver({ file, name: flexName, run, log, timeoutMs: options.driverTimeout });
@@ -65,7 +66,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
     settings: {
       csiName: name,
       nodeId: options.nodeId,
-      kubeletDir: resolve(options.kubeletDir),
+      kubeletDir: resolveHere(options.kubeletDir),
       attachOn: options.attachOn,
       fsGroupKey: options.fsGroupKey,
       fsGroupChangePolicy: options.fsGroupChangePolicy,

@@ -37,7 +37,7 @@ export function addServeOptions(command: Command): Command {
         "this node's name, as the driver's attach and detach get it; not needed with --mode controller",
       )
         .env('NODE_NAME')
-        .default(''),
+        .default('', 'none'),
     )
     .addOption(
       new Option('--mode <mode>', 'which CSI services to serve beside Identity')

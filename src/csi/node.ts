@@ -1,7 +1,7 @@
 /** The Node service: stage, publish, and back; how full; grow. */
 import { Failure } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { ephemeralName } from '../volume/ephemeral.ts';
+import { ephemeralName, isEphemeralId } from '../volume/ephemeral.ts';
 import type { VolumeService } from '../volume/service.ts';
 import type { VolumeStats } from '../volume/stats.ts';
 import type { CsiCapabilities } from './capabilities.ts';
@@ -81,7 +81,7 @@ export function nodeHandlers(
         const context = request.volume_context;
         const options = volumeOptions(context);
         const ephemeral = context['csi.storage.k8s.io/ephemeral'] === 'true';
-        const name = ephemeral ? requireEphemeralName(targetPath, wish.access) : volumeId;
+        const name = ephemeral ? requireEphemeralName(volumeId, targetPath, wish.access) : volumeId;
         const stagingPath = await stagingPathOf(request, ephemeral, wish.access);
         for (const [key, value] of Object.entries(request.secrets)) {
           if (value.includes('\ufffd')) {
@@ -177,9 +177,21 @@ export function nodeHandlers(
 
 const notStaged = 'volumes of this driver are not staged: the driver says attach: false in init';
 
-function requireEphemeralName(targetPath: string, access: 'mount' | 'block'): string {
-  if (access === 'block')
+/**
+ * An in-line volume is known by kubelet's own id and path: nothing else tells it when it is unpublished.
+ *
+ * @throws {Failure} `invalid-request`.
+ */
+function requireEphemeralName(volumeId: string, targetPath: string, access: 'mount' | 'block'): string {
+  if (access === 'block') {
     throw new Failure('invalid-request', 'an ephemeral volume cannot be a raw block volume');
+  }
+  if (!isEphemeralId(volumeId)) {
+    throw new Failure(
+      'invalid-request',
+      'volume_id of an ephemeral volume must be as kubelet makes it: csi- and 64 hexadecimal digits',
+    );
+  }
   const name = ephemeralName(targetPath);
   if (name === undefined || !/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name)) {
     throw new Failure(

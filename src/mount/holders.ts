@@ -113,7 +113,9 @@ export function describeHolders(holders: Holders): string {
   const others = namespaces.filter((other) => !processes.some(({ pid }) => pid === other.pid));
   if (others.length > 0) parts.push(`also mounted in other mount namespaces, of ${list(others.map(name))}`);
   if (processes.length === 0 && mounts.length === 0) {
-    parts.unshift('no process that uses it was found (it may be mapped into memory, or used by the kernel)');
+    parts.unshift(
+      'nothing was found that holds it: either it was not unmounted, or the kernel uses it (a loop device, swap, memory)',
+    );
   }
   if (holders.incomplete) parts.push('not all processes could be looked at');
   return parts.join('; ');

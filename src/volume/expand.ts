@@ -46,7 +46,7 @@ export async function expandVolume(parts: VolumeParts, request: ExpandRequest): 
   const volume = await knownVolume(parts, volumeId);
   const oldBytes = volume.capacityBytes ?? (await measuredBytes(parts, volume.record));
   if (oldBytes === undefined) {
-    throw new Failure('expand-unknown', `${unknown(volumeId)} its present size: ${remedy}`);
+    throw unknown(volumeId, 'present size');
   }
   const options = attachOptions({ name: volumeId, ...volume, readOnly: false });
   const directory = globalMount(parts, volumeId);
@@ -98,17 +98,16 @@ async function knownVolume(parts: VolumeParts, volumeId: string): Promise<Known>
   const record = await recall(parts, volumeId);
   const found = await parts.lookup.find(volumeId);
   const source = found ?? record;
-  if (source === undefined)
-    throw new Failure('expand-unknown', `${unknown(volumeId)} its options: ${remedy}`);
+  if (source === undefined) throw unknown(volumeId, 'options');
   return { ...source, record };
 }
 
-function unknown(volumeId: string): string {
-  return `volume ${volumeId} cannot be expanded: the request does not say, and flexcsi does not know,`;
+function unknown(volumeId: string, what: string): Failure {
+  return new Failure(
+    'expand-unknown',
+    `volume ${volumeId} cannot be expanded: its ${what}, which the driver is told, is in no CSI request; flexcsi knows it while the volume is staged or published on this node, through this process (--mode all)`,
+  );
 }
-
-const remedy =
-  'they are known where flexcsi can read the PersistentVolume, or on the node where the volume is staged or published';
 
 /** The size of the device on record, if it is on this node. */
 async function measuredBytes(

@@ -145,7 +145,7 @@ async function mountAt(parts: VolumeParts, driver: Driver, request: PublishReque
   if (!staged) {
     throw new Failure(
       'driver-failed',
-      `driver ${driver.name} does not support mount, and nothing is staged that could be mounted instead: a driver has to support mount, or to attach and name a device (or support mountdevice)`,
+      `driver ${driver.name} does not support mount (asked once, and again when its file changes), and nothing is staged that could be mounted instead: a driver has to support mount, or to attach and name a device (or support mountdevice)`,
     );
   }
   await bindMount(parts.host, stagingPath, targetPath, { readOnly, flags, mask: request.mask });

@@ -170,7 +170,7 @@ describe.skipIf(lacks('mounts'))('Controller', () => {
         unmount: unmounts,
       });
       expect(await failureOf(scenario.client.controller('ControllerExpandVolume', expand))).toMatch(
-        /^INTERNAL: volume pv-1 cannot be expanded: the request does not say, and flexcsi does not know, its options: they are known where /,
+        /^INTERNAL: volume pv-1 cannot be expanded: its options, which the driver is told, is in no CSI request; /,
       );
       const target_path = scenario.target();
       await scenario.client.node('NodePublishVolume', {
@@ -181,7 +181,7 @@ describe.skipIf(lacks('mounts'))('Controller', () => {
       });
       // No device to measure: without the PersistentVolume the old size is not known.
       expect(await failureOf(scenario.client.controller('ControllerExpandVolume', expand))).toMatch(
-        /its present size: /,
+        /its present size, /,
       );
     });
 

@@ -83,7 +83,10 @@ describe('describeHolders', () => {
   const nginx = { pid: 4711, command: 'nginx' };
 
   it.each([
-    [none, 'no process that uses it was found (it may be mapped into memory, or used by the kernel)'],
+    [
+      none,
+      'nothing was found that holds it: either it was not unmounted, or the kernel uses it (a loop device, swap, memory)',
+    ],
     [{ ...none, processes: [nginx] }, 'held by nginx (pid 4711)'],
     [{ ...none, processes: [nginx], namespaces: [nginx] }, 'held by nginx (pid 4711)'],
     [

@@ -4,10 +4,11 @@
  */
 import { mkdir, mkdtemp, readFile, rmdir } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { Failure } from '../../errors.ts';
 import { silentLogger } from '../../log.ts';
 import { createRun, runInPlace } from '../../process.ts';
+import { resolveHere } from '../here.ts';
 import { serve } from '../serve.ts';
 import { DemoClient } from './client.ts';
 import { Life } from './life.ts';
@@ -40,28 +41,29 @@ export async function demo(options: DemoOptions): Promise<number> {
 /** Starts this same command again in a namespace of its own, and removes the (then empty) directory afterwards. */
 async function enter(): Promise<number> {
   const isRoot = await hasCapability(CAP_SYS_ADMIN);
+  const namespace = [...(isRoot ? [] : ['--user', '--map-root-user']), '--mount', '--propagation', 'private'];
+  await requireNamespace(namespace);
   const directory = await mkdtemp(join(tmpdir(), 'flexcsi-demo-'));
   try {
-    const namespace = isRoot ? ['--mount'] : ['--user', '--map-root-user', '--mount'];
     const self = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-    const code = await runInPlace('unshare', [...namespace, '--propagation', 'private', ...self], {
+    return await runInPlace('unshare', [...namespace, ...self], {
       [INSIDE]: directory,
       ...(isRoot ? {} : { FLEXCSI_DEMO_USER: 'yes' }),
     });
-    if (code === -1)
-      throw new Failure(
-        'precondition',
-        'the demo needs the program unshare (package util-linux), to mount in a namespace of its own',
-      );
-    if (code !== 0 && !isRoot) {
-      process.stderr.write(
-        'The demo mounts file systems. Run it as root, or allow user namespaces to this user (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces).\n',
-      );
-    }
-    return code;
   } finally {
     await rmdir(directory);
   }
+}
+
+/** @throws {Failure} saying what the machine lacks. */
+async function requireNamespace(namespace: readonly string[]): Promise<void> {
+  const tried = await createRun()({ file: 'unshare', args: [...namespace, 'true'], timeoutMs: 10_000 });
+  if (tried.exitCode === 0) return;
+  const words = tried.output.toString().trim() || (tried.startError ?? '');
+  throw new Failure(
+    'precondition',
+    `the demo mounts file systems in a namespace of its own, which is refused here (${words}): run it as root, or allow user namespaces to this user (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces); it needs the program unshare (package util-linux)`,
+  );
 }
 
 async function play(options: DemoOptions, directory: string): Promise<number> {
@@ -128,6 +130,7 @@ async function play(options: DemoOptions, directory: string): Promise<number> {
     oldBytes,
     newBytes: chosen.grows ? 2 * oldBytes : 0,
     growsMounted: await hasCapability(CAP_SYS_RESOURCE),
+    mayStartEmpty: options.driver !== undefined,
   });
   story.say(
     `A volume's life: a CSI client calls flexcsi over a unix socket, flexcsi calls the FlexVolume driver`,
@@ -135,11 +138,14 @@ async function play(options: DemoOptions, directory: string): Promise<number> {
   story.say(`${chosen.about} as ${serving.name}\n`);
   story.head();
   story.happened('flexcsi starts', recorder.take());
+  const interrupted = whenInterrupted();
   try {
-    await life.live();
+    await Promise.race([life.live(), interrupted]);
   } catch (error) {
-    story.check('the demo', (error as Error).message, false);
-    await life.cleanUp();
+    story.check('stopped', (error as Error).message, false);
+    if (!(await life.cleanUp())) {
+      story.say('    not all could be taken down: look for mounts and devices of the volume pv-demo');
+    }
   }
   client.close();
   await serving.stop();
@@ -147,9 +153,7 @@ async function play(options: DemoOptions, directory: string): Promise<number> {
   if (recorder.sampleOptions !== undefined) {
     story.say(`{…} is the volume's options, as kubelet writes them: ${recorder.sampleOptions}`);
   }
-  story.say(
-    story.verified ? '\nAll verified. Nothing is left behind.' : '\nNot verified: see the lines marked ✗.',
-  );
+  story.say(story.verified ? `\nAll verified. ${chosen.left}` : '\nNot verified: see the lines marked ✗.');
   return story.verified ? 0 : 1;
 }
 
@@ -160,12 +164,25 @@ function shorten(text: string, names: Readonly<Record<string, string>>, kubeletD
   return text.replace(`${kubeletDir}/`, '…/').replace(/([0-9a-f]{6})[0-9a-f]{58}/, '$1…');
 }
 
+/** Rejects at Ctrl-C and the like: what is mounted and attached has to be taken down first. */
+function whenInterrupted(): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => reject(new Error(`interrupted (${signal}); taking the volume down`)));
+  }
+  // Nobody reads any more (`| head`): the story goes on unheard, to its end.
+  process.stdout.on('error', () => {});
+  return promise;
+}
+
 interface Chosen {
   readonly driver: string;
   readonly about: string;
   readonly options: Readonly<Record<string, string>>;
   readonly fsType: string;
   readonly grows: boolean;
+  /** What is left, in a sentence. */
+  readonly left: string;
 }
 
 /** The given driver; else the bundled loop driver, or, where there are no devices, the bundled dir driver. */
@@ -173,13 +190,14 @@ async function choose(options: DemoOptions, directory: string): Promise<Chosen> 
   const bundled = (name: string): string =>
     join(import.meta.dirname, `../../../drivers/flexcsi~${name}/${name}`);
   if (options.driver !== undefined) {
-    const driver = resolve(options.driver);
+    const driver = resolveHere(options.driver);
     return {
       driver,
       about: basename(driver),
       options: options.option,
       fsType: options.fsType ?? '',
       grows: false,
+      left: 'Nothing is left mounted or attached; what the driver made on its storage for the volume pv-demo is its own.\nNot tried: expansion, the group of the pod, read-only.',
     };
   }
   const data = join(directory, 'data');
@@ -192,6 +210,7 @@ async function choose(options: DemoOptions, directory: string): Promise<Chosen> 
       options: volume,
       fsType: options.fsType ?? 'ext4',
       grows: true,
+      left: 'Nothing is left behind.',
     };
   }
   return {
@@ -201,6 +220,7 @@ async function choose(options: DemoOptions, directory: string): Promise<Chosen> 
     options: { path: data, ...options.option },
     fsType: '',
     grows: false,
+    left: 'Nothing is left behind.',
   };
 }
 

@@ -1,6 +1,8 @@
 /** One volume's whole life through CSI, checked at each step. */
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { DemoClient } from './client.ts';
 import type { Recorder } from './recorder.ts';
 import type { Story } from './story.ts';
@@ -15,6 +17,8 @@ export interface LifeSettings {
   readonly targetPath: string;
   readonly oldBytes: number;
   readonly newBytes: number;
+  /** Whether the driver may be one whose volumes do not keep their data. */
+  readonly mayStartEmpty: boolean;
   /** Whether a mounted file system can grow here; else it grows between two lives. */
   readonly growsMounted: boolean;
 }
@@ -27,7 +31,8 @@ interface Can {
   readonly expandOnNode: boolean;
 }
 
-const FILE = 'hello.txt';
+const CLEAN_UP_ATTEMPTS = 10;
+const CLEAN_UP_PAUSE_MS = 1_000;
 
 /** Plays kubelet and the sidecars. */
 export class Life {
@@ -51,9 +56,10 @@ export class Life {
     await this.#introduce();
     const grow = this.#can.expand;
     await this.#bringUp();
-    const file = join(this.#settings.targetPath, FILE);
-    await writeFile(file, text);
-    this.#story.check('the pod', `writes ${FILE} and reads it back`, (await readFile(file, 'utf8')) === text);
+    const file = join(this.#settings.targetPath, `flexcsi-demo-${randomUUID()}`);
+    // Its own name, and never over a file that is there: with --driver this is somebody's volume.
+    await writeFile(file, text, { flag: 'wx' });
+    this.#story.check('the pod', 'writes a file and reads it back', (await readFile(file, 'utf8')) === text);
     const before = await this.#stats();
     if (grow && this.#settings.growsMounted) await this.#expand(before);
     await this.#takeDown();
@@ -64,18 +70,37 @@ export class Life {
       await this.#growVolume();
     }
     await this.#bringUp();
-    this.#story.check(
-      'a second pod',
-      `reads ${FILE}: the data is there`,
-      (await readFile(file, 'utf8')) === text,
-    );
+    await this.#readAgain(file, text);
     if (grow && !this.#settings.growsMounted) this.#checkGrown(before, await this.#stats());
     await this.#takeDown();
   }
 
-  /** Takes down whatever a failure left, as kubelet would. Errors do not matter any more. */
-  async cleanUp(): Promise<void> {
-    await this.#takeDown().catch(() => {});
+  async #readAgain(file: string, text: string): Promise<void> {
+    const read = await readFile(file, 'utf8').catch(() => undefined);
+    if (read === undefined && this.#settings.mayStartEmpty) {
+      this.#story.say(
+        '    (a second pod does not find the file: this volume starts empty at every mount, right for a tmpfs and the like)',
+      );
+      return;
+    }
+    this.#story.check('a second pod', 'reads the file: the data is there', read === text);
+    if (read !== undefined) await unlink(file);
+  }
+
+  /**
+   * Takes down whatever a failure or an interruption left, as kubelet would: again and again, since a call may
+   * still run. Answers whether it succeeded.
+   */
+  async cleanUp(): Promise<boolean> {
+    for (let attempt = 0; attempt < CLEAN_UP_ATTEMPTS; attempt += 1) {
+      try {
+        await this.#takeDown();
+        return true;
+      } catch {
+        await setTimeout(CLEAN_UP_PAUSE_MS);
+      }
+    }
+    return false;
   }
 
   async #introduce(): Promise<void> {

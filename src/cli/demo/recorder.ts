@@ -1,5 +1,6 @@
 /** What flexcsi did for a CSI call: the driver calls and mounts, as they happened. */
 import { basename } from 'node:path';
+import { parseAnswer } from '../../flex/answer.ts';
 import type { Command, Ended, Run } from '../../process.ts';
 
 export interface Deed {
@@ -61,12 +62,9 @@ export class Recorder {
 }
 
 function outcomeOfDriver(ended: Ended): string {
-  try {
-    const answer = JSON.parse(ended.output.toString()) as { status?: string; device?: string };
-    return [answer.status, answer.device].filter(Boolean).join(' ');
-  } catch {
-    return outcomeOfTool(ended);
-  }
+  const parsed = parseAnswer(ended.output);
+  if (!parsed.ok) return outcomeOfTool(ended);
+  return [parsed.answer.status, parsed.answer.device].filter(Boolean).join(' ');
 }
 
 function outcomeOfTool(ended: Ended): string {
