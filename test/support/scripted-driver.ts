@@ -142,7 +142,7 @@ export class ScriptedDriver {
   #writeAnswer(directory: string, name: string, what: Answer): void {
     const lines: string[] = [];
     if (what.ignoreSigterm) lines.push("trap '' TERM");
-    if (what.shell !== undefined) lines.push(`{ ${what.shell}\n} > /dev/null 2>&1`);
+    if (what.shell) lines.push(`{ ${what.shell}\n} > /dev/null 2>&1`);
     if (what.sleepMs !== undefined) lines.push(`sleep ${what.sleepMs / 1000}`);
     printsOf(what).forEach(({ to, bytes }, index) => {
       writeFileSync(join(directory, `${name}.${index}`), bytes);

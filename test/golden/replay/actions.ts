@@ -35,7 +35,10 @@ const patterns: readonly (readonly [RegExp, (...parts: (string | undefined)[]) =
     /^creates (?:an? )?(?:symbolic link|symlink) (\S+) (?:to (\S+) )?in argv\[(\d+)\]$/,
     (name, target, index) => `ln -s ${quote(target ?? 'nowhere')} ${argument(index)}/${quote(name)}`,
   ],
-  [/^(?:removes|deletes) file (\S+) (?:in|from) argv\[(\d+)\]$/, (name, index) => `rm ${argument(index)}/${quote(name)}`],
+  [
+    /^(?:removes|deletes) file (\S+) (?:in|from) argv\[(\d+)\]$/,
+    (name, index) => `rm ${argument(index)}/${quote(name)}`,
+  ],
   [/^(?:rmdir|removes(?: the)?(?: empty)? directory) argv\[(\d+)\]$/, (index) => `rmdir ${argument(index)}`],
   [/^mkdir argv\[(\d+)\]$/, (index) => `mkdir -p ${argument(index)}`],
   [/^chmod (\d+) argv\[(\d+)\]$/, (mode, index) => `chmod ${mode} ${argument(index)}`],

@@ -26,7 +26,16 @@ export function belowCsi(volumes: VolumeService): Calls {
 
 function use(volume: Volume): VolumeUse {
   const { name, fsType, readOnly, options, mountFlags } = volume;
-  return { volumeId: name, name, options, fsType, access: 'mount', readOnly, mountFlags, mask: (text) => text };
+  return {
+    volumeId: name,
+    name,
+    options,
+    fsType,
+    access: 'mount',
+    readOnly,
+    mountFlags,
+    mask: (text) => text,
+  };
 }
 
 function publishRequest(volume: Volume, details: PublishDetails) {

@@ -16,7 +16,12 @@ export interface PublishDetails {
   /** Undefined for a driver that is not staged. */
   readonly staging: string | undefined;
   readonly device: string;
-  readonly pod: { readonly name: string; readonly namespace: string; readonly uid: string; readonly serviceAccount: string };
+  readonly pod: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly uid: string;
+    readonly serviceAccount: string;
+  };
   readonly secrets: Readonly<Record<string, Buffer>>;
   readonly group: string | undefined;
 }

@@ -28,8 +28,7 @@ const contents: readonly (readonly [RegExp, (device: string, size: number, type:
   [/^(vfat|fat32)$/, (device) => execFileSync('mkfs.vfat', [device], { stdio: 'pipe' })],
   [
     /partition table|^(?:gpt|dos|mbr)\b/i,
-    (device, _size, type) =>
-      execFileSync('sfdisk', ['-q', device], { input: `label: ${/gpt/i.test(type) ? 'gpt' : 'dos'}\n,1MiB\n` }),
+    (device) => writeFileSync(device, partitionTable(), { flag: 'r+' }),
   ],
   // Without a signature: 0x5a is nobody's magic number.
   [
@@ -37,6 +36,16 @@ const contents: readonly (readonly [RegExp, (device: string, size: number, type:
     (device) => writeFileSync(device, Buffer.alloc(MIB, 0x5a), { flag: 'r+' }),
   ],
 ];
+
+/** A boot sector with one partition, of type Linux, from the first MiB on. */
+function partitionTable(): Buffer {
+  const sector = Buffer.alloc(512);
+  sector.writeUInt8(0x83, 450);
+  sector.writeUInt32LE(2048, 454);
+  sector.writeUInt32LE(4096, 458);
+  sector.writeUInt16LE(0xaa55, 510);
+  return sector;
+}
 
 /** Whether this is data that blkid does not recognise. */
 export function holdsUnmarkedData(holds: string | undefined): boolean {

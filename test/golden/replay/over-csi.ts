@@ -75,7 +75,9 @@ export function overCsi(client: CsiClient): Calls {
 function capability(volume: Volume, group = '') {
   return {
     mount: { fs_type: volume.fsType, mount_flags: [...volume.mountFlags], volume_mount_group: group },
-    access_mode: { mode: volume.readOnly ? ('MULTI_NODE_READER_ONLY' as const) : ('SINGLE_NODE_WRITER' as const) },
+    access_mode: {
+      mode: volume.readOnly ? ('MULTI_NODE_READER_ONLY' as const) : ('SINGLE_NODE_WRITER' as const),
+    },
   };
 }
 

@@ -4,7 +4,8 @@ import { basename } from 'node:path';
 import { createRun, type Run } from '../../../src/process.ts';
 
 /** What kubelet runs as well, and whatever else changes mounts or devices: all of it is compared. */
-const compared = /^(?:mount|umount|blkid|fsck|e2fsck|mkfs|mke2fs|resize2fs|xfs_|btrfs|wipefs|dd|losetup|dumpe2fs)/;
+const compared =
+  /^(?:mount|umount|blkid|fsck|e2fsck|mkfs|mke2fs|resize2fs|xfs_|btrfs|wipefs|dd|losetup|dumpe2fs)/;
 /** With these programs flexcsi looks, and handles directories; kubelet made system calls. */
 const uncompared: ReadonlySet<string> = new Set([
   ...['stat', 'realpath', 'mkdir', 'rmdir', 'unlink', 'find', 'chgrp', 'chmod', 'chown', 'cmp', 'blockdev'],

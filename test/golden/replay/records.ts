@@ -138,6 +138,7 @@ const outcomeSchema = z.strictObject({
       same_process_group_as_kubelet: z.boolean(),
       stdin: z.string(),
       stdout: z.string(),
+      umask: z.string().optional(),
     })
     .optional(),
 });

@@ -26,6 +26,9 @@ export const pluginRoot = '/usr/libexec/kubernetes';
 export const pluginDir = `${pluginRoot}/kubelet-plugins/volume/exec`;
 const roots = [kubeletDir, pluginRoot, '/mnt'];
 
+/** By this name in the mount table the roots are known as the replay's own. */
+const ROOT_SOURCE = 'flexcsi-golden-root';
+
 /** Directories that had to be made for the roots, and are removed again. */
 const made: string[] = [];
 
@@ -35,19 +38,21 @@ export function openWorld(): void {
       mkdirSync(path);
       made.unshift(path);
     }
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=0755', 'golden', root]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=0755', ROOT_SOURCE, root]);
   }
 }
 
 export function closeWorld(): void {
   cleanWorld();
-  for (const root of roots) execFileSync('umount', ['-c', root]);
+  // Lazily: flexcsi in this process holds on to files of its drivers.
+  for (const root of roots) execFileSync('umount', ['-l', root]);
   for (const path of made.splice(0)) rmdirSync(path);
 }
 
 /** Empties all of it. */
 export function cleanWorld(): void {
   for (const root of roots) {
+    if (mountTable().at(root)?.source !== ROOT_SOURCE) throw new Error(`${root} is not the replay's own`);
     unmountBelow(root);
     for (const name of readdirSync(root)) rmSync(join(root, name), { recursive: true });
   }
@@ -56,6 +61,8 @@ export function cleanWorld(): void {
 /** Makes sure that nothing is at the path, mounted or not. */
 export function clear(path: string): void {
   requireInside(path);
+  if (!roots.every((root) => mountTable().at(root)?.source === ROOT_SOURCE))
+    throw new Error('the world is not open');
   unmountBelow(path);
   rmSync(path, { recursive: true, force: true });
 }
@@ -123,7 +130,9 @@ export function stateDifferences(path: string, expected: PathState): string[] {
 
 function entryDifferences(path: string, expected: Readonly<Record<string, string>>): string[] {
   const recursive = Object.keys(expected).some((name) => name.includes('/'));
-  const names = readdirSync(path, { recursive }).filter((name) => name !== 'lost+found').sort();
+  const names = readdirSync(path, { recursive })
+    .filter((name) => name !== 'lost+found')
+    .sort();
   const wanted = Object.keys(expected).sort();
   if (names.join('\n') !== wanted.join('\n')) return [`${path}: holds [${names}], expected [${wanted}]`];
   return wanted.flatMap((name) => {
@@ -158,12 +167,21 @@ function mountTable(): MountTable {
   return new MountTable(parseMountInfo(readFileSync('/proc/self/mountinfo', 'utf8')));
 }
 
+/**
+ * Unmounts what is mounted at and below a path, the newest first; of the root itself only what the replay has put
+ * there since. What lay below a root before is hidden by it, still in the mount table, and not to be touched.
+ */
 function unmountBelow(path: string): void {
-  const below = mountTable().entries.filter(
-    ({ mountPoint }) => mountPoint === path || mountPoint.startsWith(`${path}/`),
-  );
-  // The root's own mount stays, and the newest goes first.
-  const points = below.map(({ mountPoint }) => mountPoint).filter((point) => !roots.includes(point));
+  const { entries } = mountTable();
+  const ours = new Set(entries.filter(({ source }) => source === ROOT_SOURCE).map(({ id }) => id));
+  const inWorld = new Set<number>();
+  // A mount comes after the one that it sits on, unless it was moved.
+  for (const { id, parentId } of entries) if (ours.has(parentId) || inWorld.has(parentId)) inWorld.add(id);
+  const points = entries
+    .filter(
+      ({ id, mountPoint }) => inWorld.has(id) && (mountPoint === path || mountPoint.startsWith(`${path}/`)),
+    )
+    .map(({ mountPoint }) => mountPoint);
   for (const point of points.reverse()) {
     const { status } = spawnSync('umount', ['-c', point]);
     if (status !== 0) execFileSync('umount', ['-l', point]);
