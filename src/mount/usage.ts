@@ -49,7 +49,11 @@ export async function fileSystemUsage(
       available: available < 0n ? 0n : available * size,
       used: (blocks - free) * size,
     },
-    inodes: { total: inodes, available: inodesFree, used: inodes - inodesFree },
+    // CephFS says -1 for free inodes: it does not count them.
+    inodes:
+      inodesFree < 0n
+        ? { total: 0n, available: 0n, used: 0n }
+        : { total: inodes, available: inodesFree, used: inodes - inodesFree },
   };
 }
 

@@ -4,7 +4,7 @@
  *   (ephemeral volume of an attaching driver: attach → waitforattach → mountdevice, see ephemeral.ts)
  *   target directory made  →  mount, or a bind mount of the staging directory  →  ownership for the pod's group
  *
- * A raw block volume: the device node, bind-mounted on the target file; no driver call.
+ * A raw block volume: the device node, bind-mounted on the target file; no driver call (publish-device.ts).
  */
 import { errorMessage, Failure, undo } from '../errors.ts';
 import type { Driver } from '../flex/driver.ts';
@@ -12,21 +12,13 @@ import * as verbs from '../flex/verbs.ts';
 import { bindMount, remountBind, undoingMounts } from '../mount/bind.ts';
 import { isReadOnly } from '../mount/mount-table.ts';
 import { applyGroup } from '../mount/ownership.ts';
-import {
-  linkTarget,
-  makeDirectory,
-  makeFile,
-  type PathState,
-  pathState,
-  realPath,
-  removeEmptyDirectory,
-} from '../mount/paths.ts';
+import { makeDirectory, realPath, removeEmptyDirectory } from '../mount/paths.ts';
 import { holdSharedDevice, holdsSharedDevice, releaseSharedDevice, usesSharedDevice } from './ephemeral.ts';
 import { isFinal } from './final.ts';
 import { mountOptions } from './options.ts';
 import type { PublishRequest, VolumeParts } from './parts.ts';
+import { publishDevice } from './publish-device.ts';
 import { recallFor, remember } from './remember.ts';
-import { removeTargetFile } from './removal.ts';
 import { refuseOtherPublish } from './same-use.ts';
 import { isUsablyMounted, stage } from './stage.ts';
 
@@ -149,35 +141,6 @@ async function mountAt(parts: VolumeParts, driver: Driver, request: PublishReque
     );
   }
   await bindMount(parts.host, stagingPath, targetPath, { readOnly, flags, mask: request.mask });
-}
-
-async function publishDevice(
-  parts: VolumeParts,
-  request: PublishRequest,
-  mountPoint: string,
-  device: string,
-): Promise<void> {
-  const kind = device.startsWith('/') ? (await deviceState(parts, device)).kind : 'missing';
-  if (kind !== 'block-device') {
-    throw new Failure(
-      'precondition',
-      `volume ${request.volumeId} cannot be a raw block volume: what its driver names (${JSON.stringify(device)}, by attach and waitforattach) is no block device`,
-    );
-  }
-  await makeFile(parts.host, request.targetPath);
-  try {
-    await undoingMounts(parts.host, mountPoint, () =>
-      bindMount(parts.host, device, request.targetPath, { readOnly: request.readOnly, flags: [] }),
-    );
-  } catch (error) {
-    await undo(error, 'removing its target failed', () => removeTargetFile(parts, mountPoint));
-    throw error;
-  }
-}
-
-/** What the device's name leads to: names below /dev/disk are symbolic links. */
-async function deviceState(parts: VolumeParts, device: string): Promise<PathState> {
-  return await pathState(parts.host, await linkTarget(parts.host, device));
 }
 
 /**

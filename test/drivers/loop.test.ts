@@ -410,12 +410,13 @@ describe.skipIf(unmet)('what is left behind', () => {
     const target = await stage(volume());
     writeFileSync(join(target, 'whose'), 'mine');
     expect(await call('unmountdevice', target)).toEqual(success);
-    const [device] = devicesBelow(directory) as [string];
-    execFileSync('losetup', ['--detach', device]);
+    const [own] = devicesBelow(directory) as [string];
     const other = join(directory, 'other.img');
     writeFileSync(other, '');
     truncateSync(other, 64 * MIB);
-    execFileSync('losetup', [device, other]);
+    // To the driver this is the device of before the reboot: a number that now is another image's.
+    const device = execFileSync('losetup', ['--find', '--show', other], { encoding: 'utf8' }).trim();
+    execFileSync('losetup', ['--detach', own]);
 
     const answer = await call('waitforattach', device, volume());
     expect(answer.device).not.toBe(device);

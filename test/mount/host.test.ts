@@ -109,11 +109,6 @@ describe('hostFailure', () => {
     [{ signal: 'SIGSEGV' }, 'host-failed', 'mkfs.xfs /x: was killed by SIGSEGV'],
     [{ startError: 'EACCES' }, 'host-failed', 'mkfs.xfs /x: could not be started (EACCES)'],
     [
-      { tooMuchOutput: true, signal: 'SIGTERM' },
-      'host-failed',
-      'mkfs.xfs /x: printed too much and was ended',
-    ],
-    [
       { timedOut: true, signal: 'SIGTERM' },
       'host-timeout',
       'mkfs.xfs /x: did not end in time and was ended after 3 s',
