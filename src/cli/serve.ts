@@ -83,7 +83,13 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   await Promise.race([told, setTimeout(INIT_WAIT_MS, undefined, { ref: false })]);
   await server.open();
   log.info({ name, driver: file, endpoint: options.endpoint, mode }, 'listening');
-  return { name, stop: () => server.drain() };
+  return {
+    name,
+    stop: async () => {
+      await server.drain();
+      driver.release();
+    },
+  };
 }
 
 /** How long the socket waits for the driver's `init`, so that its first clients find it ready. */

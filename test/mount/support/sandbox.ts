@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach } from 'vitest';
+import { afterEach, beforeEach, vi } from 'vitest';
 import { createHost, type Host } from '../../../src/mount/host.ts';
 import { parseMountInfo } from '../../../src/mount/mount-table.ts';
 import { createRun } from '../../../src/process.ts';
@@ -101,7 +101,9 @@ export class Sandbox {
       await exited;
     }
     for (const { mountPoint } of parseMountInfo(readFileSync('/proc/self/mountinfo', 'utf8')).reverse()) {
-      if (mountPoint.startsWith(`${this.path}/`)) run('umount', '-c', mountPoint);
+      if (!mountPoint.startsWith(`${this.path}/`)) continue;
+      // What was stuck on a hung mount lets go a moment after its server has ended.
+      await vi.waitFor(() => run('umount', '-c', mountPoint), { timeout: 10_000, interval: 100 });
     }
     for (const device of this.#devices) run('losetup', '--detach', device);
     rmSync(this.path, { recursive: true });
