@@ -4,11 +4,11 @@
  * without touching the callers.
  */
 import { closeSync, constants, mkdtempSync, openSync, rmdirSync, rmSync } from 'node:fs';
-import { Socket } from 'node:net';
 import { constants as system, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { errorCode } from './errors.ts';
+import { type Fifo, OutputCollector } from './output.ts';
 
 export interface Command {
   /** A path, or a name that is looked up on PATH. */
@@ -214,12 +214,6 @@ function signalGroup(group: number | undefined, signal: NodeJS.Signals): void {
   }
 }
 
-/** A FIFO without a name: any number of ends can be opened until it is closed. */
-interface Fifo {
-  open(flags: number): number;
-  close(): void;
-}
-
 async function createFifo(): Promise<Fifo> {
   const directory = mkdtempSync(join(tmpdir(), 'flexcsi-'));
   const path = join(directory, 'output');
@@ -233,84 +227,5 @@ async function createFifo(): Promise<Fifo> {
   } finally {
     rmSync(path, { force: true });
     rmdirSync(directory);
-  }
-}
-
-/** Reads a FIFO to its end, keeping at most `limit` bytes. */
-class OutputCollector {
-  readonly #socket: Socket;
-  readonly #limit: number;
-  readonly #ended: Promise<void>;
-  #arrived: () => void = () => {};
-  #chunks: Buffer[] = [];
-  #size = 0;
-  #overLimit: () => void = () => {};
-
-  constructor(fifo: Fifo, limit: number) {
-    this.#limit = limit;
-    this.#socket = new Socket({
-      fd: fifo.open(constants.O_RDONLY | constants.O_NONBLOCK),
-      readable: true,
-      writable: false,
-    });
-    this.#ended = new Promise((resolve) => {
-      this.#socket.on('end', () => resolve());
-      // Reading a FIFO does not fail; if it does, it is as good as its end, and `untilEnd` has its own limit.
-      this.#socket.on('error', () => resolve());
-    });
-    this.#socket.on('data', (chunk: Buffer) => {
-      this.#keep(chunk);
-      this.#arrived();
-    });
-  }
-
-  #keep(chunk: Buffer): void {
-    const room = this.#limit - this.#size;
-    if (chunk.length <= room) {
-      this.#chunks.push(chunk);
-      this.#size += chunk.length;
-      return;
-    }
-    if (room > 0) this.#chunks.push(chunk.subarray(0, room));
-    this.#size = this.#limit;
-    this.#overLimit();
-    this.#overLimit = () => {};
-  }
-
-  /** Calls back once when more than the limit arrives. */
-  onLimit(callback: () => void): void {
-    this.#overLimit = callback;
-  }
-
-  /** Resolves when all writers have closed their end, after `graceMs`, or when the output is complete. */
-  async untilEnd(graceMs: number, isComplete: (output: Buffer) => boolean = () => false): Promise<void> {
-    const { promise: enough, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, graceMs);
-    this.#arrived = () => {
-      if (isComplete(this.output())) resolve();
-    };
-    await Promise.race([this.#ended, enough]);
-    this.#arrived = () => {};
-    clearTimeout(timer);
-  }
-
-  /** What has come so far. */
-  output(): Buffer {
-    return Buffer.concat(this.#chunks);
-  }
-
-  /**
-   * What was collected, and calls `drained` when nobody writes any more: now, or when the daemon that still
-   * holds the other end lets go. Until then reading goes on: closing our end would kill it (SIGPIPE) at its
-   * next line.
-   */
-  finish(drained: () => void): Buffer {
-    const output = this.output();
-    this.#chunks = [];
-    this.#socket.removeAllListeners('data');
-    this.#socket.resume();
-    this.#socket.unref();
-    void this.#ended.then(drained);
-    return output;
   }
 }
