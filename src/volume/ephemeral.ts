@@ -54,14 +54,13 @@ export async function holdSharedDevice(
   const path = sharedDirectory(parts, name);
   let device: string;
   try {
-    const place = { path, device: '', attachHere: true };
-    device = await stageAt(
-      parts,
-      request,
-      known?.device === undefined ? place : { ...place, known: known.device },
-    );
+    device = await stageAt(parts, request, { path, device: '', attachHere: true, known: known?.device });
   } catch (error) {
-    if (isFinal(error) && !known?.holders.includes(targetPath)) await forgetHolder(parts, name, targetPath);
+    // After an error that is not final kubelet unpublishes, and that releases it.
+    if (isFinal(error) && !known?.holders.includes(targetPath)) {
+      if (known === undefined) await parts.shared.remove(name);
+      else await parts.shared.write(name, known);
+    }
     throw error;
   }
   try {
@@ -120,13 +119,6 @@ export async function releaseSharedDevice(
   }
   await unstageAt(parts, name, path, true);
   await parts.shared.remove(name);
-}
-
-async function forgetHolder(parts: VolumeParts, name: string, targetPath: string): Promise<void> {
-  const known = await recallShared(parts, name);
-  const holders = known?.holders.filter((holder) => holder !== targetPath) ?? [];
-  if (known !== undefined && holders.length > 0) await parts.shared.write(name, { ...known, holders });
-  else await parts.shared.remove(name);
 }
 
 async function recallShared(parts: VolumeParts, name: string): Promise<SharedDevice | undefined> {

@@ -31,7 +31,7 @@ export async function stage(parts: VolumeParts, request: StageRequest): Promise<
     path: stagingPath,
     device: request.device,
     attachHere: parts.settings.attachOn === 'node',
-    ...(known === undefined ? {} : { known }),
+    known,
   });
   const stageMounted = (await parts.host.mounts()).at(mountPoint) !== undefined;
   await remember(parts, request.volumeId, { ...record, device, stagingPath, stageMounted });
@@ -44,7 +44,7 @@ interface StagePlace {
   readonly device: string;
   readonly attachHere: boolean;
   /** The device on record, when the volume was staged there before. */
-  readonly known?: string;
+  readonly known?: string | undefined;
 }
 
 /**

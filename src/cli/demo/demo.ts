@@ -2,12 +2,13 @@
  * `flexcsi demo`: a whole volume life on a real driver, seen from outside. All of it happens in a mount
  * namespace of its own, on a tmpfs that goes away with it.
  */
-import { mkdir, mkdtemp, readFile, rmdir } from 'node:fs/promises';
+import { mkdtemp, readFile, rmdir } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { Failure } from '../../errors.ts';
 import { silentLogger } from '../../log.ts';
 import { createRun, runInPlace } from '../../process.ts';
+import { makePrivateDirectory } from '../../state/directory.ts';
 import { resolveHere } from '../here.ts';
 import { serve } from '../serve.ts';
 import { DemoClient } from './client.ts';
@@ -85,7 +86,7 @@ async function play(options: DemoOptions, directory: string): Promise<number> {
   const kubeletDir = join(directory, 'kubelet');
   const stagingPath = join(kubeletDir, 'plugins/globalmount');
   const targetPath = join(kubeletDir, 'pods/pod-1/volumes/kubernetes.io~csi/pv-demo/mount');
-  for (const path of [stagingPath, join(targetPath, '..')]) await mkdir(path, { recursive: true });
+  for (const path of [stagingPath, dirname(targetPath)]) await makePrivateDirectory(path);
   const names = { '<target>': targetPath, '<staging>': stagingPath };
   const recorder = new Recorder(chosen.driver, (text) => shorten(text, names, kubeletDir));
   const endpoint = `unix://${join(directory, 'csi.sock')}`;
@@ -201,7 +202,7 @@ async function choose(options: DemoOptions, directory: string): Promise<Chosen> 
     };
   }
   const data = join(directory, 'data');
-  await mkdir(data);
+  await makePrivateDirectory(data);
   if (process.env.FLEXCSI_DEMO_USER === undefined) {
     const volume = { dir: data, size: '64Mi', ...options.option };
     return {

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { parseMountInfo } from '../../mount/mount-table.ts';
 import type { DemoClient } from './client.ts';
 import type { Recorder } from './recorder.ts';
 import type { Story } from './story.ts';
@@ -240,8 +241,8 @@ function mebibytes(bytes: number): string {
 }
 
 async function isMounted(path: string): Promise<boolean> {
-  const table = await readFile('/proc/self/mountinfo', 'utf8');
-  return table.split('\n').some((line) => line.split(' ')[4] === path);
+  const entries = parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8'));
+  return entries.some(({ mountPoint }) => mountPoint === path);
 }
 
 async function exists(path: string): Promise<boolean> {
