@@ -13,6 +13,10 @@ export type FailureKind =
   | 'precondition'
   /** Another call on the same volume is running. */
   | 'conflict'
+  /** A page of a list was asked for with a token that is none of ours. */
+  | 'bad-token'
+  /** The node has as many volumes as it can. */
+  | 'node-full'
   /** The driver (by its `init` answer) does not do this. */
   | 'unsupported'
   /** The driver ran and failed, or its answer could not be used. */
@@ -40,11 +44,19 @@ export type FailureKind =
 export class Failure extends Error {
   override readonly name = 'Failure';
   readonly kind: FailureKind;
+  /** The name of the gRPC code that the driver, or its configuration, gave this failure. It wins over `kind`. */
+  readonly code: string | undefined;
 
-  constructor(kind: FailureKind, message: string, options?: ErrorOptions) {
+  constructor(kind: FailureKind, message: string, options: ErrorOptions & { readonly code?: string } = {}) {
     super(message, options);
     this.kind = kind;
+    this.code = options.code;
   }
+}
+
+/** Whether the driver says that what it was asked about is not there. */
+export function saysNotFound(error: unknown): boolean {
+  return error instanceof Failure && error.code === 'NOT_FOUND';
 }
 
 /** The text of anything that was thrown. */

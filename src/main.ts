@@ -68,6 +68,9 @@ const taken = optionsTakenByNpm(process.env, [
   'name',
   'option',
   'state-dir',
+  'config',
+  'topology',
+  'max-volumes-per-node',
 ]);
 if (taken.length > 0) {
   const options = taken.map((name) => `--${name}`).join(', ');

@@ -15,7 +15,8 @@ const mayImport: Record<string, readonly string[]> = {
   flex: ['process', 'errors', 'log', 'secrets'],
   mount: ['process', 'errors', 'log', 'secrets'],
   state: ['errors', 'log'],
-  process: ['output', 'errors'],
+  process: ['input', 'output', 'errors'],
+  input: ['output'],
   output: [],
   log: [],
   secrets: [],
@@ -32,6 +33,7 @@ const reserved: Record<string, readonly string[]> = {
   pino: ['log.ts'],
   'pino-pretty': ['log.ts'],
   commander: ['main.ts', 'cli/'],
+  yaml: ['cli/yaml-file.ts'],
 };
 
 function filesBelow(directory: string): string[] {

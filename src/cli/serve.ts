@@ -14,8 +14,14 @@ import { bootId } from '../state/boot.ts';
 import { makePrivateDirectory } from '../state/directory.ts';
 import { RecordStore } from '../state/records.ts';
 import { noLookup, type VolumeLookup } from '../volume/parts.ts';
-import { sharedDeviceSchema, volumeRecordSchema } from '../volume/records.ts';
+import {
+  attachedSchema,
+  provisionRecordSchema,
+  sharedDeviceSchema,
+  volumeRecordSchema,
+} from '../volume/records.ts';
 import { VolumeService } from '../volume/service.ts';
+import { loadConfig, rulesFor } from './config.ts';
 import { resolveHere } from './here.ts';
 import type { ServeOptions } from './settings.ts';
 import { version } from './version.ts';
@@ -56,12 +62,25 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   const stateDir = join(resolveHere(options.stateDir), name);
   await requireWritable(stateDir);
 
-  const driver = new SingleDriver({ file, name: flexName, run, log, timeoutMs: options.driverTimeout });
+  const failureRules =
+    options.config === undefined ? [] : rulesFor(await loadConfig(resolveHere(options.config)), flexName);
+  const limit =
+    options.maxVolumesPerNode === undefined ? {} : { maxVolumesPerNode: options.maxVolumesPerNode };
+  const driver = new SingleDriver({
+    file,
+    name: flexName,
+    run,
+    log,
+    timeoutMs: options.driverTimeout,
+    failureRules,
+  });
   const volumes = new VolumeService({
     driver,
     host: createHost(run),
     records: new RecordStore(join(stateDir, 'volumes'), volumeRecordSchema, log),
     shared: new RecordStore(join(stateDir, 'ephemeral'), sharedDeviceSchema, log),
+    provisioned: new RecordStore(join(stateDir, 'provisioned'), provisionRecordSchema, log),
+    attached: new RecordStore(join(stateDir, 'attached'), attachedSchema, log),
     lookup: parts.lookup ?? noLookup,
     settings: {
       csiName: name,
@@ -70,13 +89,15 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
       attachOn: options.attachOn,
       fsGroupKey: options.fsGroupKey,
       fsGroupChangePolicy: options.fsGroupChangePolicy,
+      ...limit,
     },
     log,
     boot: bootId(),
   });
-  const { mode, attachOn, nodeId } = options;
+  const { mode, attachOn, nodeId, topology } = options;
   const plugin = { name, version, manifest: { 'flexvolume-driver': flexName } };
-  const server = await CsiServer.bind({ socket, mode, attachOn, nodeId, plugin }, volumes, log);
+  const served = { mode, attachOn, ...limit, ...(topology === undefined ? {} : { topology }) };
+  const server = await CsiServer.bind({ ...served, socket, nodeId, plugin }, volumes, log);
   log.info({ driver: file }, 'asking the driver what it can do (init)');
   const told = tellCapabilities(server, driver, log);
   // A driver whose init hangs must not keep the socket away: Probe waits for it, and says so.

@@ -1,6 +1,8 @@
 /** The options of the command line as data: the parser, `--help` and the defaults all come from here. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Mode } from '../csi/capabilities.ts';
+import { errorMessage } from '../errors.ts';
+import { parseSegments, type Segments } from '../flex/topology.ts';
 import { type LogFormat, type LogLevel, logFormats, logLevels } from '../log.ts';
 
 export interface ServeOptions {
@@ -9,9 +11,14 @@ export interface ServeOptions {
   readonly nodeId: string;
   readonly mode: Mode;
   readonly name?: string;
+  readonly config?: string;
   readonly attachOn: 'controller' | 'node';
   readonly stateDir: string;
   readonly kubeletDir: string;
+  /** Where this node is; wins over the driver's `init`. */
+  readonly topology?: Segments;
+  /** 0: as many as there may be. Wins over the driver's `init`. */
+  readonly maxVolumesPerNode?: number;
   /** Milliseconds. */
   readonly driverTimeout: number;
   readonly fsGroupKey: 'current' | 'legacy' | 'both';
@@ -52,6 +59,12 @@ export function addServeOptions(command: Command): Command {
     )
     .addOption(
       new Option(
+        '--config <file>',
+        'a YAML file with gRPC codes for the failures of drivers that do not name any themselves',
+      ),
+    )
+    .addOption(
+      new Option(
         '--attach-on <where>',
         'where attach and detach run: by ControllerPublishVolume, or on the node in NodeStageVolume',
       )
@@ -66,6 +79,18 @@ export function addServeOptions(command: Command): Command {
     )
     .addOption(
       new Option('--kubelet-dir <directory>', "kubelet's root directory").default('/var/lib/kubelet'),
+    )
+    .addOption(
+      new Option(
+        '--topology <key=value,...>',
+        "where this node is, for volumes that are not usable everywhere (default: what the driver's init says)",
+      ).argParser(parseTopology),
+    )
+    .addOption(
+      new Option(
+        '--max-volumes-per-node <number>',
+        "how many volumes of the driver may be attached to this node, 0 for no limit (default: what the driver's init says)",
+      ).argParser(parseVolumeLimit),
     )
     .addOption(
       new Option(
@@ -115,4 +140,23 @@ export function parseDuration(text: string): number {
     );
   }
   return duration;
+}
+
+function parseTopology(text: string): Segments {
+  try {
+    return parseSegments(text);
+  } catch (error) {
+    throw new InvalidArgumentError(errorMessage(error));
+  }
+}
+
+/** Kubernetes keeps the number in 32 bits. */
+const MAX_VOLUMES = 2 ** 31 - 1;
+
+function parseVolumeLimit(text: string): number {
+  const limit = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(limit <= MAX_VOLUMES)) {
+    throw new InvalidArgumentError(`expected an integer from 0 to ${MAX_VOLUMES}`);
+  }
+  return limit;
 }

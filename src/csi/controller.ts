@@ -1,19 +1,19 @@
-/** The Controller service of a plain FlexVolume driver: attach, detach, expand. */
+/** The Controller service: attach, detach and expand here; what only some drivers can in two files of its own. */
 import { Failure, undo } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { VolumeService } from '../volume/service.ts';
+import { checkMap } from './answers.ts';
 import type { CsiCapabilities } from './capabilities.ts';
+import { requireSize } from './capacity-range.ts';
 import type { ControllerHandlers } from './generated/csi/v1/Controller.ts';
 import type { ControllerExpandVolumeRequest__Output } from './generated/csi/v1/ControllerExpandVolumeRequest.ts';
 import type { ControllerPublishVolumeRequest__Output } from './generated/csi/v1/ControllerPublishVolumeRequest.ts';
 import type { ControllerUnpublishVolumeRequest__Output } from './generated/csi/v1/ControllerUnpublishVolumeRequest.ts';
-import type { ValidateVolumeCapabilitiesRequest__Output } from './generated/csi/v1/ValidateVolumeCapabilitiesRequest.ts';
 import { type Gate, unary } from './handler.ts';
-import { DEVICE_KEY } from './publish-context.ts';
+import { provisioningHandlers } from './provisioning.ts';
+import { DEVICE_KEY, READONLY_KEY } from './publish-context.ts';
 import { accessOf, requireCapability, requireText, volumeOptions } from './request.ts';
-
-/** What the answers of a CSI plugin may hold in one map (CSI, "Size limits"). */
-const MAP_BYTES = 4096;
+import { snapshotHandlers } from './snapshots.ts';
 
 export function controllerHandlers(
   parts: { readonly gate: Gate; readonly log: Logger },
@@ -42,25 +42,24 @@ export function controllerHandlers(
         const volumeId = requireText('volume_id', request.volume_id);
         const nodeId = requireText('node_id', request.node_id);
         const wish = requireCapability('volume_capability', request.volume_capability);
-        if (request.readonly) {
+        if (request.readonly && !(await capabilities()).controller.includes('PUBLISH_READONLY')) {
           throw new Failure(
             'invalid-request',
-            'readonly needs the capability PUBLISH_READONLY, which this plugin does not have',
+            'readonly needs the capability PUBLISH_READONLY, which this plugin does not have: its driver does not provision',
           );
         }
         const options = volumeOptions(request.volume_context);
-        const use = { ...wish, volumeId, name: volumeId, options, mask };
-        const device = await volumes.attach(use, nodeId, cancelled);
-        if (Buffer.byteLength(DEVICE_KEY) + Buffer.byteLength(device) > MAP_BYTES) {
+        const readOnly = wish.readOnly || request.readonly;
+        const use = { ...wish, volumeId, name: volumeId, nodeId, options, readOnly, mask };
+        const device = await volumes.attach(use, cancelled);
+        const context = { [DEVICE_KEY]: device, ...(request.readonly ? { [READONLY_KEY]: 'true' } : {}) };
+        try {
+          return { publish_context: checkMap('device and its key', context) };
+        } catch (error) {
           // The client never hears of the device: the error may only be final when nothing is attached.
-          const failure = new Failure(
-            'driver-failed',
-            `the device that the driver's attach named has more than ${MAP_BYTES} bytes, which CSI does not allow`,
-          );
-          await undo(failure, 'detaching it again failed', () => volumes.detach(volumeId, nodeId));
-          throw failure;
+          await undo(error, 'detaching it again failed', () => volumes.detach(volumeId, nodeId));
+          throw error;
         }
-        return { publish_context: { [DEVICE_KEY]: device } };
       },
     ),
 
@@ -93,67 +92,7 @@ export function controllerHandlers(
       },
     ),
 
-    // A FlexVolume driver cannot be asked whether a volume exists, or what it can: what it can at all is confirmed.
-    ValidateVolumeCapabilities: unary(
-      'ValidateVolumeCapabilities',
-      parts,
-      async (request: ValidateVolumeCapabilitiesRequest__Output) => {
-        requireText('volume_id', request.volume_id);
-        const { volume_capabilities, volume_context, parameters, mutable_parameters } = request;
-        if (volume_capabilities.length === 0) {
-          throw new Failure('invalid-request', 'volume_capabilities is required');
-        }
-        const wishes = volume_capabilities.map((one, index) =>
-          requireCapability(`volume_capabilities[${index}]`, one),
-        );
-        const attaches = (await volumes.capabilities()).attach;
-        if (!attaches && wishes.some((wish) => wish.access === 'block')) {
-          return {
-            message: 'raw block volumes need a driver that attaches: this one says attach: false in init',
-          };
-        }
-        return { confirmed: { volume_capabilities, volume_context, parameters, mutable_parameters } };
-      },
-    ),
+    ...provisioningHandlers(parts, volumes, capabilities),
+    ...snapshotHandlers(parts, volumes, capabilities),
   } satisfies Partial<ControllerHandlers>;
-}
-
-type CapacityRange = ControllerExpandVolumeRequest__Output['capacity_range'];
-
-/**
- * The size that a capacity range asks for, in bytes.
- *
- * @throws {Failure} `invalid-request` naming the field.
- */
-function requireSize(range: CapacityRange): bigint {
-  if (range === null) throw new Failure('invalid-request', 'capacity_range is required');
-  const size = sizeOf(range);
-  if (size === undefined) {
-    throw new Failure('invalid-request', 'capacity_range: one of required_bytes and limit_bytes is required');
-  }
-  return size;
-}
-
-/**
- * The size that a capacity range asks for, undefined when it says none.
- *
- * @throws {Failure} `invalid-request` for negative sizes and a limit below what is required.
- */
-export function sizeOf(range: NonNullable<CapacityRange>): bigint | undefined {
-  const required = BigInt(range.required_bytes);
-  const limit = BigInt(range.limit_bytes);
-  if (required < 0n || limit < 0n) {
-    throw new Failure(
-      'invalid-request',
-      'capacity_range: required_bytes and limit_bytes must not be negative',
-    );
-  }
-  if (limit !== 0n && required > limit) {
-    throw new Failure(
-      'invalid-request',
-      `capacity_range: required_bytes ${required} is more than limit_bytes ${limit}`,
-    );
-  }
-  if (required !== 0n) return required;
-  return limit === 0n ? undefined : limit;
 }

@@ -127,7 +127,16 @@ function tokensOf(request: object): string[] {
 
 /** What tells in a log line which call it was: ids and paths, no options. */
 function aboutOf(request: object): Record<string, unknown> {
-  const fields = ['volume_id', 'node_id', 'staging_target_path', 'target_path', 'volume_path'];
+  const fields = [
+    'name',
+    'volume_id',
+    'snapshot_id',
+    'source_volume_id',
+    'node_id',
+    'staging_target_path',
+    'target_path',
+    'volume_path',
+  ];
   return Object.fromEntries(
     Object.entries(request).filter(([name, value]) => fields.includes(name) && value !== ''),
   );

@@ -4,8 +4,9 @@ import type { Logger } from '../log.ts';
 import { ephemeralName, isEphemeralId } from '../volume/ephemeral.ts';
 import type { VolumeService } from '../volume/service.ts';
 import type { VolumeStats } from '../volume/stats.ts';
+import { topologyMessage } from './answers.ts';
 import type { CsiCapabilities } from './capabilities.ts';
-import { sizeOf } from './controller.ts';
+import { sizeRange } from './capacity-range.ts';
 import type { NodeHandlers } from './generated/csi/v1/Node.ts';
 import type { NodeExpandVolumeRequest__Output } from './generated/csi/v1/NodeExpandVolumeRequest.ts';
 import type { NodeGetVolumeStatsRequest__Output } from './generated/csi/v1/NodeGetVolumeStatsRequest.ts';
@@ -14,8 +15,15 @@ import type { NodeStageVolumeRequest__Output } from './generated/csi/v1/NodeStag
 import type { NodeUnpublishVolumeRequest__Output } from './generated/csi/v1/NodeUnpublishVolumeRequest.ts';
 import type { NodeUnstageVolumeRequest__Output } from './generated/csi/v1/NodeUnstageVolumeRequest.ts';
 import { type Gate, unary } from './handler.ts';
-import { DEVICE_KEY } from './publish-context.ts';
-import { accessOf, requireCapability, requirePath, requireText, volumeOptions } from './request.ts';
+import { DEVICE_KEY, READONLY_KEY } from './publish-context.ts';
+import {
+  accessOf,
+  checkSecrets,
+  requireCapability,
+  requirePath,
+  requireText,
+  volumeOptions,
+} from './request.ts';
 
 export function nodeHandlers(
   parts: { readonly gate: Gate; readonly log: Logger },
@@ -39,7 +47,14 @@ export function nodeHandlers(
       capabilities: (await capabilities()).node.map((type) => ({ rpc: { type } })),
     })),
 
-    NodeGetInfo: unary('NodeGetInfo', parts, async () => ({ node_id: nodeId })),
+    NodeGetInfo: unary('NodeGetInfo', parts, async () => {
+      const { topology, maxVolumesPerNode } = await capabilities();
+      return {
+        node_id: nodeId,
+        max_volumes_per_node: String(maxVolumesPerNode),
+        ...(topology === undefined ? {} : { accessible_topology: topologyMessage(topology) }),
+      };
+    }),
 
     NodeStageVolume: unary(
       'NodeStageVolume',
@@ -51,8 +66,9 @@ export function nodeHandlers(
         const wish = requireCapability('volume_capability', request.volume_capability);
         const options = volumeOptions(request.volume_context);
         const device = request.publish_context[DEVICE_KEY] ?? '';
+        const readOnly = wish.readOnly || isAttachedReadOnly(request.publish_context);
         await volumes.stage(
-          { ...wish, volumeId, name: volumeId, stagingPath, options, device, mask },
+          { ...wish, volumeId, name: volumeId, stagingPath, options, device, readOnly, mask },
           cancelled,
         );
         return {};
@@ -83,14 +99,6 @@ export function nodeHandlers(
         const ephemeral = context['csi.storage.k8s.io/ephemeral'] === 'true';
         const name = ephemeral ? requireEphemeralName(volumeId, targetPath, wish.access) : volumeId;
         const stagingPath = await stagingPathOf(request, ephemeral, wish.access);
-        for (const [key, value] of Object.entries(request.secrets)) {
-          if (value.includes('\ufffd')) {
-            throw new Failure(
-              'invalid-request',
-              `secrets: the value of ${JSON.stringify(key)} is not valid UTF-8; encode binary secrets, in base64 for example`,
-            );
-          }
-        }
         await volumes.publish(
           {
             ...wish,
@@ -100,11 +108,11 @@ export function nodeHandlers(
             stagingPath,
             options,
             device: request.publish_context[DEVICE_KEY] ?? '',
-            stageReadOnly: wish.readOnly,
+            stageReadOnly: wish.readOnly || isAttachedReadOnly(request.publish_context),
             readOnly: request.readonly,
             ephemeral,
             pod: podOf(context),
-            secrets: request.secrets,
+            secrets: checkSecrets(request.secrets),
             mask,
           },
           cancelled,
@@ -143,7 +151,7 @@ export function nodeHandlers(
         const volumeId = requireText('volume_id', request.volume_id);
         const volumePath = requireVolumePath(volumeId, request.volume_path);
         const access = accessOf(request.volume_capability);
-        const requiredBytes = request.capacity_range === null ? undefined : sizeOf(request.capacity_range);
+        const requiredBytes = sizeRange(request.capacity_range).requestBytes;
         const size = requiredBytes === undefined ? {} : { requiredBytes };
         await volumes.expandFileSystem({ volumeId, volumePath, ...access, ...size }, cancelled);
         return requiredBytes === undefined ? {} : { capacity_bytes: requiredBytes.toString() };
@@ -173,6 +181,11 @@ export function nodeHandlers(
     }
     return '';
   }
+}
+
+/** Whether the controller attached it read-only by the request's own `readonly`, which staging is not told. */
+function isAttachedReadOnly(context: Readonly<Record<string, string>>): boolean {
+  return context[READONLY_KEY] === 'true';
 }
 
 const notStaged = 'volumes of this driver are not staged: the driver says attach: false in init';

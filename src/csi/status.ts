@@ -11,6 +11,16 @@ export type Rpc =
   | 'ControllerPublishVolume'
   | 'ControllerUnpublishVolume'
   | 'ControllerExpandVolume'
+  | 'ControllerGetVolume'
+  | 'ControllerModifyVolume'
+  | 'CreateVolume'
+  | 'DeleteVolume'
+  | 'ListVolumes'
+  | 'GetCapacity'
+  | 'CreateSnapshot'
+  | 'DeleteSnapshot'
+  | 'ListSnapshots'
+  | 'GetSnapshot'
   | 'NodeGetCapabilities'
   | 'NodeGetInfo'
   | 'NodeStageVolume'
@@ -33,6 +43,8 @@ const usual: Codes = {
   incompatible: status.ALREADY_EXISTS,
   precondition: status.FAILED_PRECONDITION,
   conflict: status.ABORTED,
+  'bad-token': status.ABORTED,
+  'node-full': status.RESOURCE_EXHAUSTED,
   unsupported: status.UNIMPLEMENTED,
   'driver-failed': status.INTERNAL,
   'driver-unclear': status.INTERNAL,
@@ -63,13 +75,19 @@ const special: Readonly<Partial<Record<Rpc, Codes>>> = {
   GetPluginCapabilities: description,
   ControllerGetCapabilities: description,
   NodeGetCapabilities: description,
+  NodeGetInfo: description,
   ControllerExpandVolume: expansion,
   NodeExpandVolume: expansion,
 };
 
-/** The gRPC code of a failure in this RPC. What is not a Failure is a bug of ours: INTERNAL. */
+/**
+ * The gRPC code of a failure in this RPC: the driver's own, where it has one. What is not a Failure is a bug of
+ * ours: INTERNAL.
+ */
 export function codeOf(rpc: Rpc, error: unknown): status {
   if (!(error instanceof Failure)) return status.INTERNAL;
+  const said = error.code === undefined ? undefined : status[error.code as keyof typeof status];
+  if (said !== undefined) return said;
   return (special[rpc] ?? usual)[error.kind];
 }
 

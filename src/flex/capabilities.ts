@@ -1,5 +1,6 @@
 /** What a driver says of itself in its answer to `init`. */
-import { type Fields, foldName } from './fields.ts';
+import { type Extensions, noExtensions, readExtensions } from './extensions.ts';
+import type { Fields } from './fields.ts';
 
 export interface Capabilities {
   readonly attach: boolean;
@@ -8,8 +9,8 @@ export interface Capabilities {
   readonly requiresFSResize: boolean;
   /** `undefined`: the driver does not say. To kubelet that is false. */
   readonly supportsMetrics: boolean | undefined;
-  /** Capabilities that kubelet does not know, by name as `extension` looks them up. */
-  readonly extensions: ReadonlyMap<string, boolean | string>;
+  /** What kubelet does not know, and ignores. */
+  readonly extensions: Extensions;
 }
 
 /** Kubelet's own defaults, for a driver whose `init` does not mention capabilities. */
@@ -19,17 +20,12 @@ export const defaultCapabilities: Capabilities = {
   fsGroup: true,
   requiresFSResize: true,
   supportsMetrics: undefined,
-  extensions: new Map(),
+  extensions: noExtensions,
 };
-
-const kubeletNames: ReadonlySet<string> = new Set(
-  ['attach', 'selinuxRelabel', 'fsGroup', 'requiresFSResize', 'supportsMetrics'].map(foldName),
-);
 
 /**
  * Reads the `capabilities` object; left out or `null`: the defaults. Throws a `Failure` for a capability of
- * the wrong type, as kubelet refuses `"attach": "false"`. An extension of a type that none has is ignored, as
- * kubelet ignores all of them: the same driver must go on running under both.
+ * the wrong type, as kubelet refuses `"attach": "false"`.
  */
 export function readCapabilities(fields: Fields | undefined): Capabilities {
   if (fields === undefined) return defaultCapabilities;
@@ -41,20 +37,4 @@ export function readCapabilities(fields: Fields | undefined): Capabilities {
     supportsMetrics: fields.boolean('supportsMetrics'),
     extensions: readExtensions(fields),
   };
-}
-
-/** The value of a capability beyond kubelet's, without regard to case: `extension(capabilities, 'snapshot')`. */
-export function extension(capabilities: Capabilities, name: string): boolean | string | undefined {
-  return capabilities.extensions.get(foldName(name));
-}
-
-function readExtensions(fields: Fields): ReadonlyMap<string, boolean | string> {
-  const extensions = new Map<string, boolean | string>();
-  for (const name of fields.names()) {
-    if (kubeletNames.has(name)) continue;
-    for (const value of fields.values(name)) {
-      if (typeof value === 'boolean' || typeof value === 'string') extensions.set(name, value);
-    }
-  }
-  return extensions;
 }

@@ -3,13 +3,16 @@ import { errorMessage, Failure, type FailureKind } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Ended, Run } from '../process.ts';
 import { type Mask, noSecrets } from '../secrets.ts';
-import { type Answer, describeEnd, judge, parseAnswer } from './answer.ts';
+import { type Answer, describeEnd, judge, type ParsedAnswer, parseAnswer } from './answer.ts';
 import type { Capabilities } from './capabilities.ts';
+import { codeOfAnswer, codeOfMessage, type FailureRule } from './codes.ts';
 import { driverEnvironment } from './environment.ts';
+import type { Fields } from './fields.ts';
 import { invoke } from './invoke.ts';
+import type { Options } from './options.ts';
 import { redactArgument } from './redact.ts';
 import { oneLine } from './text.ts';
-import { type Call, init, type Verb } from './verbs.ts';
+import { type Call, type ExtensionVerb, extended, init, type Verb } from './verbs.ts';
 
 export interface DriverSettings {
   /** The executable, an absolute path. */
@@ -22,6 +25,8 @@ export interface DriverSettings {
   readonly timeoutMs: number;
   /** The drivers' whole environment; `driverEnvironment` of this process's own when left out. */
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** gRPC codes for failures of a driver that does not name them itself. */
+  readonly failureRules?: readonly FailureRule[] | undefined;
 }
 
 export type CallResult =
@@ -76,31 +81,67 @@ export class Driver {
    * `driver-failed` (it ran and says that it failed), `driver-unclear` (its answer cannot be used, or contradicts its
    * exit status), `driver-timeout` (its time passed, what
    * it did is not known), `driver-unusable` (not started), `invalid-request` (an argument that cannot be
-   * passed). A driver that outlives its time limit and then succeeds has succeeded.
+   * passed). A driver that outlives its time limit and then succeeds has succeeded. The failure has a `code` where
+   * the driver, or its configuration, gives it one.
    */
   async call(call: Call, options: { readonly mask?: Mask | undefined } = {}): Promise<CallResult> {
     if (this.#unsupported.has(call.verb)) return { supported: false };
-    const result = await execute(this.#settings, call, options.mask ?? noSecrets);
+    const onStdin = this.capabilities.extensions.secretsOnStdin;
+    const result = await execute(this.#settings, call, options.mask ?? noSecrets, onStdin);
     if (!result.supported) this.#unsupported.add(call.verb);
     return result;
   }
+
+  /**
+   * Runs a verb beyond kubelet's, which the driver has announced, and reads its answer. Unlike those of kubelet it
+   * is run again after `Not supported`, which may be meant for this one request.
+   *
+   * Throws as `call` does; `unsupported` after `Not supported`; `driver-unclear` when `read` cannot use the answer.
+   */
+  async ask<T>(
+    verb: ExtensionVerb,
+    options: Options,
+    read: (fields: Fields) => T,
+    mask: Mask = noSecrets,
+  ): Promise<T> {
+    const { secretsOnStdin } = this.capabilities.extensions;
+    const result = await execute(this.#settings, extended(verb, options), mask, secretsOnStdin);
+    if (!result.supported) {
+      throw new Failure('unsupported', `driver ${this.name}: ${verb} answers "Not supported"`);
+    }
+    try {
+      return read(result.answer.fields);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      const message = `driver ${this.name}: ${verb}: ${mask(error.message)}`;
+      throw new Failure('driver-unclear', oneLine(message, MAX_WORDS), { cause: error });
+    }
+  }
 }
 
-async function execute(settings: DriverSettings, call: Call, mask: Mask): Promise<CallResult> {
+async function execute(
+  settings: DriverSettings,
+  call: Call,
+  mask: Mask,
+  optionsOnStdin = false,
+): Promise<CallResult> {
   const { file, run, timeoutMs, env = driverEnvironment(process.env) } = settings;
   let ended: Ended;
   try {
-    ended = await invoke({ file, run, timeoutMs, env }, call);
+    ended = await invoke({ file, run, timeoutMs, env, optionsOnStdin }, call);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const message = `driver ${settings.name}: ${call.verb} was not started: ${error.message}`;
     throw new Failure(error.kind, oneLine(mask(message), MAX_WORDS), { cause: error });
   }
   logCall(settings, call, ended, mask);
+  const parsed = parseAnswer(ended.output);
   const fail = (kind: FailureKind, text: string, output: Uint8Array | undefined): never => {
     const words = oneLine(mask(text), MAX_WORDS);
     const excerpt = output === undefined ? '' : excerptOf(output, mask);
-    throw new Failure(kind, `driver ${settings.name}: ${words}${excerpt === '' ? '' : `: ${excerpt}`}`);
+    const message = `driver ${settings.name}: ${words}${excerpt === '' ? '' : `: ${excerpt}`}`;
+    const code = kind === 'driver-timeout' ? undefined : failureCode(settings, call, parsed, ended, mask);
+    throw new Failure(kind, message, code === undefined ? {} : { code });
   };
 
   if (ended.abandoned) {
@@ -110,7 +151,6 @@ async function execute(settings: DriverSettings, call: Call, mask: Mask): Promis
     const text = `${call.verb} failed: more output than ${ended.output.length} bytes, it was ended`;
     return fail('driver-unclear', text, ended.output);
   }
-  const parsed = parseAnswer(ended.output);
   const verdict = judge(call.verb, ended, parsed);
   if (verdict.kind === 'success') return { supported: true, answer: verdict.answer };
   if (ended.timedOut && (verdict.kind === 'failed' || ended.exitCode !== 0)) {
@@ -125,6 +165,34 @@ async function execute(settings: DriverSettings, call: Call, mask: Mask): Promis
   if (parsed.answer.status === 'Success') return fail('driver-unclear', verdict.text, undefined);
   const reason = parsed.answer.message === '' ? '(the driver gives none)' : '';
   return fail('driver-failed', `${verdict.text}${reason} (${describeEnd(ended)})`, undefined);
+}
+
+/**
+ * The driver's own code, else the one that its configuration has for what it says: for its message, or for all
+ * that it printed where that is no answer.
+ */
+function failureCode(
+  { name, log, failureRules = [] }: DriverSettings,
+  { verb }: Call,
+  parsed: ParsedAnswer,
+  ended: Ended,
+  mask: Mask,
+): string | undefined {
+  const { code, unknown } = parsed.ok ? codeOfAnswer(parsed.answer.fields) : {};
+  if (unknown !== undefined) {
+    log.warn(
+      { driver: name, verb, code: mask(unknown) },
+      "the answer's code is no gRPC code's name: ignored",
+    );
+  }
+  const words = parsed.ok ? parsed.answer.message : ended.output.toString();
+  const told =
+    code ??
+    codeOfMessage(failureRules, verb, oneLine(words, MAX_WORDS), (problem) =>
+      log.warn({ driver: name, verb, problem }, 'no failure rule applied'),
+    );
+  // "lvs: command not found" must not pass for a volume that is gone: detaching and deleting would be skipped.
+  return !parsed.ok && told === 'NOT_FOUND' ? undefined : told;
 }
 
 /** What usually lies behind an end without a word. */

@@ -21,11 +21,11 @@ export function foldName(name: string): string {
  */
 export class Fields {
   readonly #values = new Map<string, Json[]>();
-  readonly #path: string;
+  /** Goes before the names in messages, `capabilities.` for instance. */
+  readonly path: string;
 
-  /** `path` goes before the names in messages, `capabilities.` for instance. */
   constructor(objects: readonly JsonObject[], path = '') {
-    this.#path = path;
+    this.path = path;
     for (const [key, value] of objects.flatMap((object) => object.members)) {
       const name = foldName(key);
       const values = this.#values.get(name);
@@ -65,12 +65,40 @@ export class Fields {
     return this.#last(name, 'a list', (value) => (Array.isArray(value) ? value : undefined));
   }
 
+  /** A list of objects. */
+  objects(name: string): readonly Fields[] | undefined {
+    return this.#last(name, 'a list of objects', (value) => {
+      if (!Array.isArray(value)) return undefined;
+      const objects = value.filter((one) => one instanceof JsonObject);
+      if (objects.length < value.length) return undefined;
+      return objects.map((one, index) => new Fields([one], `${this.path}${name}[${index}].`));
+    });
+  }
+
+  /** A list of strings. */
+  texts(name: string): readonly string[] | undefined {
+    return this.#last(name, 'a list of strings', (value) =>
+      Array.isArray(value) && value.every((one) => typeof one === 'string') ? value : undefined,
+    );
+  }
+
+  /** An object of strings, its keys as they are: options, for instance. Of equal keys the last wins. */
+  map(name: string): Readonly<Record<string, string>> | undefined {
+    return this.#last(name, 'an object of strings', (value) => {
+      if (!(value instanceof JsonObject)) return undefined;
+      const members = value.members.filter(
+        (member): member is [string, string] => typeof member[1] === 'string',
+      );
+      return members.length < value.members.length ? undefined : Object.fromEntries(members);
+    });
+  }
+
   /** A second object is merged into the first. */
   object(name: string): Fields | undefined {
     const objects = this.#all(name, 'an object', (value) =>
       value instanceof JsonObject ? value : undefined,
     );
-    return objects.length === 0 ? undefined : new Fields(objects, `${this.#path}${name}.`);
+    return objects.length === 0 ? undefined : new Fields(objects, `${this.path}${name}.`);
   }
 
   #last<T>(name: string, expected: string, read: (value: Json) => T | undefined): T | undefined {
@@ -89,7 +117,7 @@ export class Fields {
     const found = value instanceof JsonNumber ? `the number ${value.text.slice(0, 40)}` : describe(value);
     throw new Failure(
       'driver-failed',
-      `the answer's "${this.#path}${name}" must be ${expected}, but is ${found}`,
+      `the answer's "${this.path}${name}" must be ${expected}, but is ${found}`,
     );
   }
 }

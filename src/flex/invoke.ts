@@ -8,6 +8,8 @@ import type { Call } from './verbs.ts';
 
 /** Linux passes at most this many bytes in one argument (MAX_ARG_STRLEN less the NUL at its end). */
 const MAX_ARGUMENT_BYTES = 131_071;
+/** Of the output of the verbs that list: some 100,000 volumes. */
+const LIST_BYTES = 16 * 1024 * 1024;
 /** Waits between attempts to start a file that somebody is writing. */
 const BUSY_WAITS_MS = [50, 100, 200, 400, 800];
 
@@ -17,6 +19,8 @@ export interface Start {
   readonly run: Run;
   readonly timeoutMs: number;
   readonly env: Readonly<Record<string, string>>;
+  /** The JSON of the options goes to standard input, and `-` stands in its place. */
+  readonly optionsOnStdin: boolean;
 }
 
 /**
@@ -24,14 +28,18 @@ export interface Start {
  * `invalid-request` for an argument that Linux cannot pass, else `driver-unusable`. Messages do not name the
  * driver.
  */
-export async function invoke({ file, run, timeoutMs, env }: Start, call: Call): Promise<Ended> {
-  checkArguments(call);
+export async function invoke(start: Start, call: Call): Promise<Ended> {
+  const { file, run, timeoutMs, env } = start;
+  const { args, stdin } = start.optionsOnStdin ? onStdin(call) : { args: call.args };
+  checkArguments(args);
   await checkExecutable(file);
   const ended = await runWhenWritten(run, {
     file,
-    args: [call.verb, ...call.args],
+    args: [call.verb, ...args],
+    ...(stdin === undefined ? {} : { stdin }),
     timeoutMs,
     env,
+    ...(call.verb.startsWith('list') ? { maxOutputBytes: LIST_BYTES } : {}),
     isComplete: (output) => parseAnswer(output).ok,
   });
   if (ended.startError !== undefined) {
@@ -40,7 +48,13 @@ export async function invoke({ file, run, timeoutMs, env }: Start, call: Call): 
   return ended;
 }
 
-function checkArguments({ args }: Call): void {
+function onStdin({ args, optionsAt }: Call): { args: readonly string[]; stdin?: string } {
+  const stdin = optionsAt === undefined ? undefined : args[optionsAt];
+  if (stdin === undefined || optionsAt === undefined) return { args };
+  return { args: args.with(optionsAt, '-'), stdin };
+}
+
+function checkArguments(args: readonly string[]): void {
   for (const argument of args) {
     const what = argument.startsWith('{') ? 'the JSON of the options' : `"${argument.slice(0, 60)}"`;
     const size = Buffer.byteLength(argument);

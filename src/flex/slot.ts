@@ -104,10 +104,10 @@ export class Slot {
       this.#isGone = false;
       this.#failure = undefined;
       const { extensions, ...capabilities } = this.#driver.capabilities;
-      log.info(
-        { driver: name, capabilities: { ...capabilities, ...Object.fromEntries(extensions) } },
-        'driver initialised',
-      );
+      const { problems, ...extended } = extensions;
+      log.info({ driver: name, capabilities: { ...capabilities, ...extended } }, 'driver initialised');
+      for (const problem of problems)
+        log.warn({ driver: name, problem }, 'part of the answer to init ignored');
     } catch (error) {
       const failure =
         error instanceof Failure

@@ -6,7 +6,7 @@
  * Secrets are not written here: no record has a field for them.
  */
 import { createHash } from 'node:crypto';
-import { open, readFile, rename, unlink } from 'node:fs/promises';
+import { open, readdir, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ZodType } from 'zod';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
@@ -32,22 +32,24 @@ export class RecordStore<Content> {
    * @throws {Failure} `precondition` when the directory cannot be read.
    */
   async read(key: string): Promise<Content | undefined> {
-    const file = this.#file(key);
-    let text: string;
+    return (await this.#load(this.#file(key), key))?.content;
+  }
+
+  /** All records, with their keys. Files that cannot be used are passed over, as in `read`. */
+  async all(): Promise<{ readonly key: string; readonly content: Content }[]> {
+    let names: string[];
     try {
-      text = await readFile(file, 'utf8');
+      names = await readdir(this.#directory);
     } catch (error) {
-      if (errorCode(error) === 'ENOENT') return undefined;
+      if (errorCode(error) === 'ENOENT') return [];
       throw this.#unusable('read', error);
     }
-    try {
-      const stored = JSON.parse(text) as { key?: unknown; content?: unknown } | null;
-      if (stored?.key !== key) throw new Error('it belongs to another volume');
-      return this.#schema.parse(stored.content);
-    } catch (error) {
-      this.#log.warn({ file, problem: errorMessage(error) }, 'state file ignored: it cannot be used');
-      return undefined;
+    const found: { key: string; content: Content }[] = [];
+    for (const name of names.filter((one) => one.endsWith('.json'))) {
+      const stored = await this.#load(join(this.#directory, name));
+      if (stored !== undefined && this.#file(stored.key) === join(this.#directory, name)) found.push(stored);
     }
+    return found;
   }
 
   /**
@@ -84,6 +86,25 @@ export class RecordStore<Content> {
       await unlink(this.#file(key));
     } catch (error) {
       if (errorCode(error) !== 'ENOENT') throw this.#unusable('removed', error);
+    }
+  }
+
+  async #load(file: string, expected?: string): Promise<{ key: string; content: Content } | undefined> {
+    let text: string;
+    try {
+      text = await readFile(file, 'utf8');
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return undefined;
+      throw this.#unusable('read', error);
+    }
+    try {
+      const { key, content } = (JSON.parse(text) ?? {}) as { key?: unknown; content?: unknown };
+      if (typeof key !== 'string' || key !== (expected ?? key))
+        throw new Error('it belongs to another volume');
+      return { key, content: this.#schema.parse(content) };
+    } catch (error) {
+      this.#log.warn({ file, problem: errorMessage(error) }, 'state file ignored: it cannot be used');
+      return undefined;
     }
   }
 

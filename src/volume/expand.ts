@@ -1,20 +1,18 @@
 /**
  * ControllerExpandVolume and NodeExpandVolume: kubelet's `expandvolume` and `expandfs`. Their arguments hold
- * the volume's options and its old size, which a CSI request does not carry: they come from the
- * PersistentVolume where there is a cluster, else from this node's record and from the device.
+ * the volume's options and its old size, which a CSI request does not carry (see `known.ts`).
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Failure } from '../errors.ts';
-import type { Options } from '../flex/options.ts';
 import * as verbs from '../flex/verbs.ts';
 import { growFileSystem } from '../mount/filesystem.ts';
 import { pathState, realPath } from '../mount/paths.ts';
 import { blockDeviceSize, fileSystemUsage } from '../mount/usage.ts';
+import { describeVolume, rememberedVolume } from './known.ts';
 import { attachOptions } from './options.ts';
 import type { VolumeParts } from './parts.ts';
 import type { VolumeRecord } from './records.ts';
-import { recall } from './remember.ts';
 import { isDeviceMount } from './stats.ts';
 
 export interface ExpandRequest {
@@ -41,17 +39,32 @@ export interface NodeExpandRequest {
  * @throws {Failure} of the driver; `expand-unknown` when the options or the old size cannot be told.
  */
 export async function expandVolume(parts: VolumeParts, request: ExpandRequest): Promise<boolean> {
-  const { volumeId } = request;
+  const { volumeId, requiredBytes } = request;
   const driver = await parts.driver.current();
-  const volume = await knownVolume(parts, volumeId);
-  const oldBytes = volume.capacityBytes ?? (await measuredBytes(parts, volume.record));
-  if (oldBytes === undefined) {
-    throw unknown(volumeId, 'present size');
+  const remembered = await rememberedVolume(parts, volumeId);
+  const described =
+    remembered?.capacityBytes === undefined
+      ? await describeVolume(driver, { name: volumeId, options: remembered?.options ?? {} })
+      : 'unknown';
+  // A driver may know less of a volume that it did not provision than is on record here.
+  if (described === 'missing' && remembered === undefined) {
+    throw new Failure('not-found', `volume ${volumeId} is not there`);
   }
-  const options = attachOptions({ name: volumeId, ...volume, readOnly: false });
+  const says = typeof described === 'string' ? undefined : described;
+  const volumeOptions = remembered?.options ?? says?.options;
+  if (volumeOptions === undefined) throw unknown(volumeId, 'options');
+  const oldBytes =
+    remembered?.capacityBytes ??
+    says?.capacityBytes ??
+    (await measuredBytes(parts, remembered?.record)) ??
+    remembered?.provisionedBytes;
+  if (oldBytes === undefined) throw unknown(volumeId, 'present size');
+  const fsType = remembered?.fsType ?? '';
+  const options = attachOptions({ name: volumeId, fsType, options: volumeOptions, readOnly: false });
   const directory = globalMount(parts, volumeId);
-  await driver.call(verbs.expandVolume(options, directory, request.requiredBytes, oldBytes));
-  const access = request.access ?? volume.record?.access;
+  await driver.call(verbs.expandVolume(options, directory, requiredBytes, oldBytes));
+  await rememberSize(parts, volumeId, requiredBytes);
+  const access = request.access ?? remembered?.record?.access;
   return driver.capabilities.requiresFSResize && access !== 'block';
 }
 
@@ -71,7 +84,8 @@ export async function expandFileSystem(parts: VolumeParts, request: NodeExpandRe
   if (request.access === 'block' || (mounted && (await isDeviceMount(parts, mounted)))) return;
 
   const driver = await parts.driver.current();
-  const volume = await knownVolume(parts, volumeId);
+  const volume = await rememberedVolume(parts, volumeId);
+  if (volume === undefined) throw unknown(volumeId, 'options');
   if (volume.record?.access === 'block') return;
   const device = volume.record?.device ?? '';
   const oldBytes =
@@ -86,26 +100,20 @@ export async function expandFileSystem(parts: VolumeParts, request: NodeExpandRe
   if (!result.supported && device !== '' && mounted) await growFileSystem(parts.host, device, mountPoint);
 }
 
-interface Known {
-  readonly options: Options;
-  readonly fsType: string;
-  readonly capacityBytes?: bigint;
-  readonly claimedBytes?: bigint;
-  readonly record: VolumeRecord | undefined;
-}
-
-async function knownVolume(parts: VolumeParts, volumeId: string): Promise<Known> {
-  const record = await recall(parts, volumeId);
-  const found = await parts.lookup.find(volumeId);
-  const source = found ?? record;
-  if (source === undefined) throw unknown(volumeId, 'options');
-  return { ...source, record };
+/** The record that CreateVolume left keeps up with the size. A convenience, as all records. */
+async function rememberSize(parts: VolumeParts, volumeId: string, capacityBytes: bigint): Promise<void> {
+  try {
+    const record = await parts.provisioned.read(volumeId);
+    if (record !== undefined) await parts.provisioned.write(volumeId, { ...record, capacityBytes });
+  } catch (error) {
+    parts.log.warn({ volumeId, err: error }, 'new size of the volume not recorded');
+  }
 }
 
 function unknown(volumeId: string, what: string): Failure {
   return new Failure(
     'expand-unknown',
-    `volume ${volumeId} cannot be expanded: its ${what}, which the driver is told, is in no CSI request; flexcsi knows it while the volume is staged or published on this node, through this process (--mode all)`,
+    `volume ${volumeId} cannot be expanded: its ${what}, which the driver is told, is in no CSI request; flexcsi knows it of volumes that it created or that are in use on this node (one process for both, --mode all), from the PersistentVolume in a cluster, or from the driver: let it have the verb getvolume, see docs/driver-contract.md`,
   );
 }
 

@@ -10,9 +10,21 @@ const pending: ReadonlySet<FailureKind> = new Set([
   'host-timeout',
   'undo-failed',
   'draining',
+  'node-full',
+  'bad-token',
+]);
+
+/** The same of the codes that drivers give their failures. */
+const pendingCodes: ReadonlySet<string> = new Set([
+  'CANCELLED',
+  'DEADLINE_EXCEEDED',
+  'UNAVAILABLE',
+  'RESOURCE_EXHAUSTED',
+  'ABORTED',
 ]);
 
 /** Whether kubelet will take this error for final. */
 export function isFinal(error: unknown): boolean {
-  return !(error instanceof Failure && pending.has(error.kind));
+  if (!(error instanceof Failure)) return true;
+  return !(error.code === undefined ? pending.has(error.kind) : pendingCodes.has(error.code));
 }

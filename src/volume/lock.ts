@@ -30,6 +30,12 @@ const GIVEN_UP = 'the client has given up waiting';
 
 export class VolumeLocks {
   readonly #queues = new Map<string, Entry[]>();
+  readonly #what: string;
+
+  /** @param what is locked, for messages. */
+  constructor(what = 'volume') {
+    this.#what = what;
+  }
 
   /**
    * Runs `work` when its turn comes, or joins the same call. When `cancelled` fires the caller stops waiting:
@@ -77,7 +83,7 @@ export class VolumeLocks {
     for (const { call: other } of queue) {
       if (other.kind === call.kind && other.target !== call.target) continue;
       const what = other.kind === call.kind ? `${other.kind} with other arguments` : other.kind;
-      throw new Failure('conflict', `volume ${call.volume}: ${what} is still running; try again`);
+      throw new Failure('conflict', `${this.#what} ${call.volume}: ${what} is still running; try again`);
     }
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     // Callers may all have left when it fails.

@@ -6,13 +6,15 @@ import type { Host } from '../mount/host.ts';
 import type { GroupPolicy } from '../mount/ownership.ts';
 import type { Mask } from '../secrets.ts';
 import type { RecordStore } from '../state/records.ts';
-import type { SharedDevice, VolumeRecord } from './records.ts';
+import type { Attached, ProvisionRecord, SharedDevice, VolumeRecord } from './records.ts';
 
 export interface VolumeParts {
   readonly driver: DriverSource;
   readonly host: Host;
   readonly records: RecordStore<VolumeRecord>;
   readonly shared: RecordStore<SharedDevice>;
+  readonly provisioned: RecordStore<ProvisionRecord>;
+  readonly attached: RecordStore<Attached>;
   readonly lookup: VolumeLookup;
   readonly settings: VolumeSettings;
   readonly log: Logger;
@@ -30,6 +32,8 @@ export interface VolumeSettings {
   readonly attachOn: 'controller' | 'node';
   readonly fsGroupKey: GroupKey;
   readonly fsGroupChangePolicy: GroupPolicy;
+  /** Undefined: what the driver says; 0: no limit. */
+  readonly maxVolumesPerNode?: number;
 }
 
 /** What Kubernetes knows of a volume and a CSI request leaves out. Filled by `kube/`, where there is a cluster. */

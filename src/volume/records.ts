@@ -6,9 +6,10 @@ import { z } from 'zod';
  * an escape for a similar one that it has seen at that place before, `"a\""` for `"a\\"`.
  */
 function mapOf<Value extends z.ZodType>(value: Value) {
-  return z.codec(z.array(z.tuple([z.string(), value])), z.record(z.string(), value), {
-    decode: (pairs) => Object.fromEntries(pairs),
-    encode: (map) => Object.entries(map) as [string, z.output<Value>][],
+  // The values are left to the record: checked by both, one that is such a map itself would be decoded twice.
+  return z.codec(z.array(z.tuple([z.string(), z.unknown()])), z.record(z.string(), value), {
+    decode: (pairs) => Object.fromEntries(pairs) as Record<string, z.input<Value>>,
+    encode: (map) => Object.entries(map),
   });
 }
 
@@ -32,6 +33,36 @@ export const volumeRecordSchema = useSchema.extend({
 });
 
 export type VolumeRecord = z.infer<typeof volumeRecordSchema>;
+
+/** A volume as CreateVolume made it, by its name. */
+export const provisionRecordSchema = z.object({
+  parameters: mapOf(z.string()),
+  options: mapOf(z.string()),
+  fsType: z.string(),
+  /** As it was made, or last expanded. */
+  capacityBytes: z
+    .codec(z.string(), z.bigint(), { decode: (text) => BigInt(text), encode: String })
+    .optional(),
+  sourceVolume: z.string().optional(),
+  sourceSnapshot: z.string().optional(),
+});
+
+export type ProvisionRecord = z.infer<typeof provisionRecordSchema>;
+
+const attachedVolumeSchema = z.object({
+  options: mapOf(z.string()),
+  fsType: z.string(),
+  readOnly: z.boolean(),
+  access: z.enum(['mount', 'block']),
+});
+
+/** How a volume is attached to a node. */
+export type AttachedVolume = z.infer<typeof attachedVolumeSchema>;
+
+/** Where the controller has attached a volume, by node. */
+export const attachedSchema = z.object({ nodes: mapOf(attachedVolumeSchema) });
+
+export type Attached = z.infer<typeof attachedSchema>;
 
 /** The device of an ephemeral volume of an attaching driver, by the volume's name in its pods. */
 export const sharedDeviceSchema = useSchema.extend({

@@ -1,8 +1,25 @@
-/** After an unmount: is it gone, and its directory with it? */
-import { Failure } from '../errors.ts';
+/** Taking a mount away: the driver's verb for it, and then: is it gone, and its directory with it? */
+import { Failure, saysNotFound } from '../errors.ts';
+import type { Driver } from '../flex/driver.ts';
+import type { Call } from '../flex/verbs.ts';
 import { describeHolders, findHolders } from '../mount/holders.ts';
 import { removeEmptyDirectory, removeFile } from '../mount/paths.ts';
 import type { VolumeParts } from './parts.ts';
+
+/**
+ * Runs a verb that takes something away. Answers whether the driver has done it: not when it does not support the
+ * verb, nor when it does not find what is to go.
+ *
+ * @throws {Failure} of the driver.
+ */
+export async function takeAway(driver: Driver, call: Call): Promise<boolean> {
+  try {
+    return (await driver.call(call)).supported;
+  } catch (error) {
+    if (saysNotFound(error)) return false;
+    throw error;
+  }
+}
 
 /**
  * Exit 0 is no proof: the mount table is.

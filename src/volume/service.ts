@@ -1,11 +1,30 @@
 /** All that `csi/` calls: the steps of this folder, each in its turn on its volume. */
 import type { Capabilities } from '../flex/capabilities.ts';
-import { attach, detach } from './attach.ts';
+import type { DescribedSnapshot, DescribedVolume, Room } from '../flex/described.ts';
+import type { WantedVolume } from '../flex/extended-options.ts';
+import type { Options } from '../flex/options.ts';
+import type { AttachRequest } from './attachments.ts';
+import { controllerPublish, controllerUnpublish } from './controller-publish.ts';
 import { ephemeralName, isEphemeralId } from './ephemeral.ts';
 import { type ExpandRequest, expandFileSystem, expandVolume, type NodeExpandRequest } from './expand.ts';
+import { getCapacity, getVolume, listVolumes, type ModifyRequest, modifyVolume } from './inventory.ts';
 import { VolumeLocks } from './lock.ts';
-import type { PublishRequest, StageRequest, VolumeParts, VolumeUse } from './parts.ts';
+import type { PublishRequest, StageRequest, VolumeParts } from './parts.ts';
+import {
+  type DeleteRequest,
+  deleteVolume,
+  type ProvisionedVolume,
+  type ProvisionRequest,
+  provision,
+} from './provision.ts';
 import { publish } from './publish.ts';
+import {
+  createSnapshot,
+  type DeleteSnapshotRequest,
+  deleteSnapshot,
+  listSnapshots,
+  type SnapshotRequest,
+} from './snapshots.ts';
 import { stage } from './stage.ts';
 import { type VolumeStats, volumeStats } from './stats.ts';
 import { type UnpublishRequest, unpublish } from './unpublish.ts';
@@ -19,6 +38,8 @@ export class VolumeService {
   /** Apart, as the controller manager and kubelet were: attaching elsewhere does not wait for a pod here. */
   readonly #controller = new VolumeLocks();
   readonly #node = new VolumeLocks();
+  /** By a snapshot's name or id: a long copy must not keep its volume from being attached. */
+  readonly #snapshots = new VolumeLocks('snapshot');
 
   readonly #stats = new Map<string, Promise<VolumeStats>>();
 
@@ -31,14 +52,58 @@ export class VolumeService {
     return (await this.#parts.driver.current()).capabilities;
   }
 
-  attach(use: VolumeUse, nodeId: string, cancelled?: Cancelled): Promise<string> {
-    const call = { volume: use.volumeId, kind: 'attach', target: nodeId, text: textOf(use) };
-    return this.#controller.run(call, () => attach(this.#parts, use, nodeId), cancelled);
+  attach(request: AttachRequest, cancelled?: Cancelled): Promise<string> {
+    const { volumeId: volume, nodeId: target } = request;
+    const call = { volume, kind: 'attach', target, text: textOf(request) };
+    return this.#controller.run(call, () => controllerPublish(this.#parts, request), cancelled);
   }
 
   detach(volumeId: string, nodeId: string, cancelled?: Cancelled): Promise<void> {
     const call = { volume: volumeId, kind: 'detach', target: nodeId, text: '' };
-    return this.#controller.run(call, () => detach(this.#parts, volumeId, nodeId), cancelled);
+    return this.#controller.run(call, () => controllerUnpublish(this.#parts, volumeId, nodeId), cancelled);
+  }
+
+  provision(request: ProvisionRequest, cancelled?: Cancelled): Promise<ProvisionedVolume> {
+    const call = { volume: request.name, kind: 'provision', target: '', text: textOf(request) };
+    return this.#controller.run(call, () => provision(this.#parts, request), cancelled);
+  }
+
+  delete(request: DeleteRequest, cancelled?: Cancelled): Promise<void> {
+    const call = { volume: request.volumeId, kind: 'delete', target: '', text: '' };
+    return this.#controller.run(call, () => deleteVolume(this.#parts, request), cancelled);
+  }
+
+  modify(request: ModifyRequest, cancelled?: Cancelled): Promise<void> {
+    const call = { volume: request.volumeId, kind: 'modify', target: '', text: textOf(request) };
+    return this.#controller.run(call, () => modifyVolume(this.#parts, request), cancelled);
+  }
+
+  createSnapshot(request: SnapshotRequest, cancelled?: Cancelled): Promise<DescribedSnapshot> {
+    const call = { volume: request.name, kind: 'snapshot', target: '', text: textOf(request) };
+    return this.#snapshots.run(call, () => createSnapshot(this.#parts, request), cancelled);
+  }
+
+  deleteSnapshot(request: DeleteSnapshotRequest, cancelled?: Cancelled): Promise<void> {
+    const call = { volume: request.snapshotId, kind: 'delete', target: '', text: '' };
+    return this.#snapshots.run(call, () => deleteSnapshot(this.#parts, request), cancelled);
+  }
+
+  // What only reads takes no lock.
+
+  getVolume(volumeId: string, options?: Options): Promise<DescribedVolume | undefined> {
+    return getVolume(this.#parts, volumeId, options);
+  }
+
+  listVolumes(): ReturnType<typeof listVolumes> {
+    return listVolumes(this.#parts);
+  }
+
+  listSnapshots(request: Parameters<typeof listSnapshots>[1]): Promise<DescribedSnapshot[]> {
+    return listSnapshots(this.#parts, request);
+  }
+
+  getCapacity(wanted: WantedVolume): Promise<Room> {
+    return getCapacity(this.#parts, wanted);
   }
 
   expandVolume(request: ExpandRequest, cancelled?: Cancelled): Promise<boolean> {
@@ -110,7 +175,7 @@ export class VolumeService {
 
   /** Resolves when no call is running any more, whether or not a client still waits for it. */
   async idle(): Promise<void> {
-    await Promise.all([this.#controller.idle(), this.#node.idle()]);
+    await Promise.all([this.#controller.idle(), this.#node.idle(), this.#snapshots.idle()]);
   }
 }
 

@@ -11,7 +11,7 @@ import { pathState, realPath } from '../mount/paths.ts';
 import { releaseSharedDevice, sharedDeviceOf } from './ephemeral.ts';
 import type { VolumeParts } from './parts.ts';
 import { forgetTarget } from './remember.ts';
-import { refuseStillMounted, removeDirectory, removeTargetFile } from './removal.ts';
+import { refuseStillMounted, removeDirectory, removeTargetFile, takeAway } from './removal.ts';
 import { isDeviceMount } from './stats.ts';
 
 export interface UnpublishRequest {
@@ -51,8 +51,8 @@ export async function unpublish(parts: VolumeParts, request: UnpublishRequest): 
 
 async function unmountByDriver(parts: VolumeParts, targetPath: string, mountPoint: string): Promise<void> {
   const driver = await parts.driver.current();
-  const result = await driver.call(verbs.unmount(targetPath));
-  if (!result.supported) await unmount(parts.host, mountPoint);
-  const done = result.supported ? `driver ${driver.name} says Success to unmount, but` : 'after one unmount';
+  const isDone = await takeAway(driver, verbs.unmount(targetPath));
+  if (!isDone) await unmount(parts.host, mountPoint);
+  const done = isDone ? `driver ${driver.name} says Success to unmount, but` : 'after one unmount';
   await refuseStillMounted(parts, mountPoint, `${done} `);
 }

@@ -9,7 +9,7 @@ import { realPath } from '../mount/paths.ts';
 import { detach } from './attach.ts';
 import type { VolumeParts } from './parts.ts';
 import { forgetStage } from './remember.ts';
-import { refuseStillMounted, removeDirectory } from './removal.ts';
+import { refuseStillMounted, removeDirectory, takeAway } from './removal.ts';
 
 export interface UnstageRequest {
   readonly volumeId: string;
@@ -40,11 +40,9 @@ export async function unstageAt(
   // Kubelet asks the driver only when something is mounted there.
   if ((await parts.host.mounts()).at(mountPoint) !== undefined) {
     const driver = await parts.driver.current();
-    const result = await driver.call(verbs.unmountDevice(path));
-    if (!result.supported) await unmount(parts.host, mountPoint);
-    const done = result.supported
-      ? `driver ${driver.name} says Success to unmountdevice, but`
-      : 'after one unmount';
+    const isDone = await takeAway(driver, verbs.unmountDevice(path));
+    if (!isDone) await unmount(parts.host, mountPoint);
+    const done = isDone ? `driver ${driver.name} says Success to unmountdevice, but` : 'after one unmount';
     await refuseStillMounted(parts, mountPoint, `${done} `);
   }
   await removeDirectory(parts, mountPoint);

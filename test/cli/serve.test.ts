@@ -339,6 +339,9 @@ describe('flexcsi --help', () => {
       '--driver-timeout',
       '--fs-group-key',
       '--fs-group-change-policy',
+      '--config',
+      '--topology',
+      '--max-volumes-per-node',
       '--log-level',
       '--log-format',
     ];

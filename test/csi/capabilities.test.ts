@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { csiCapabilities, type Served } from '../../src/csi/capabilities.ts';
 import { defaultCapabilities } from '../../src/flex/capabilities.ts';
+import { type Extensions, noExtensions } from '../../src/flex/extensions.ts';
 
 const all: Served = { mode: 'all', attachOn: 'controller' };
 
@@ -16,7 +17,77 @@ describe('csiCapabilities', () => {
         'SINGLE_NODE_MULTI_WRITER',
         'VOLUME_MOUNT_GROUP',
       ],
+      maxVolumesPerNode: 0,
     });
+  });
+
+  const extensions: Extensions = {
+    ...noExtensions,
+    provision: true,
+    clone: true,
+    snapshot: true,
+    getVolume: true,
+    listVolumes: true,
+    publishedNodes: true,
+    listSnapshots: true,
+    getCapacity: true,
+    modifyVolume: ['iops'],
+    topology: { zone: 'a' },
+    maxVolumesPerNode: 7,
+  };
+
+  it('of a driver that can all', () => {
+    expect(csiCapabilities({ ...defaultCapabilities, extensions }, all)).toMatchObject({
+      services: [
+        'CONTROLLER_SERVICE',
+        'VOLUME_ACCESSIBILITY_CONSTRAINTS',
+        'SNAPSHOT_ACCESSIBILITY_CONSTRAINTS',
+      ],
+      controller: [
+        'CREATE_DELETE_VOLUME',
+        'PUBLISH_UNPUBLISH_VOLUME',
+        'LIST_VOLUMES',
+        'GET_CAPACITY',
+        'CREATE_DELETE_SNAPSHOT',
+        'LIST_SNAPSHOTS',
+        'CLONE_VOLUME',
+        'PUBLISH_READONLY',
+        'EXPAND_VOLUME',
+        'LIST_VOLUMES_PUBLISHED_NODES',
+        'GET_VOLUME',
+        'SINGLE_NODE_MULTI_WRITER',
+        'MODIFY_VOLUME',
+        'GET_SNAPSHOT',
+      ],
+      topology: { zone: 'a' },
+      maxVolumesPerNode: 7,
+    });
+  });
+
+  it('leaves out what attaching on the node does not allow', () => {
+    const { controller } = csiCapabilities(
+      { ...defaultCapabilities, extensions },
+      { mode: 'all', attachOn: 'node' },
+    );
+    expect(controller).toContain('CREATE_DELETE_VOLUME');
+    for (const name of [
+      'PUBLISH_UNPUBLISH_VOLUME',
+      'PUBLISH_READONLY',
+      'LIST_VOLUMES_PUBLISHED_NODES',
+    ] as const) {
+      expect(controller).not.toContain(name);
+    }
+  });
+
+  it('lets the command line win over init', () => {
+    const served = { ...all, topology: { zone: 'b' }, maxVolumesPerNode: 0 };
+    expect(csiCapabilities({ ...defaultCapabilities, extensions }, served)).toMatchObject({
+      topology: { zone: 'b' },
+      maxVolumesPerNode: 0,
+    });
+    expect(csiCapabilities(defaultCapabilities, served).services).toContain(
+      'VOLUME_ACCESSIBILITY_CONSTRAINTS',
+    );
   });
 
   it('of a driver that does not attach', () => {

@@ -80,7 +80,7 @@ describe.skipIf(lacks('mounts'))('Controller', () => {
     [{ volume_capability: null }, 'INVALID_ARGUMENT: volume_capability is required'],
     [
       { readonly: true },
-      'INVALID_ARGUMENT: readonly needs the capability PUBLISH_READONLY, which this plugin does not have',
+      'INVALID_ARGUMENT: readonly needs the capability PUBLISH_READONLY, which this plugin does not have: its driver does not provision',
     ],
   ])('refuses %j', async (change, message) => {
     const scenario = await start(attaching);

@@ -72,6 +72,8 @@ describe('requireCapability', () => {
       mountFlags: ['noatime'],
       readOnly,
       exclusive,
+      singleNode: mode.startsWith('SINGLE_NODE'),
+      mode,
     });
   });
 

@@ -10,6 +10,8 @@ const kinds: Record<FailureKind, keyof typeof status> = {
   incompatible: 'ALREADY_EXISTS',
   precondition: 'FAILED_PRECONDITION',
   conflict: 'ABORTED',
+  'bad-token': 'ABORTED',
+  'node-full': 'RESOURCE_EXHAUSTED',
   unsupported: 'UNIMPLEMENTED',
   'driver-failed': 'INTERNAL',
   'driver-unclear': 'INTERNAL',

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseAnswer } from '../../src/flex/answer.ts';
-import { defaultCapabilities, extension } from '../../src/flex/capabilities.ts';
+import { defaultCapabilities } from '../../src/flex/capabilities.ts';
 
 function capabilities(text: string) {
   const parsed = parseAnswer(Buffer.from(`{"status":"Success"${text}}`));
@@ -33,16 +33,4 @@ describe('capabilities', () => {
       expect(() => capabilities(`,"capabilities":${text}`)).toThrow('the answer\'s "capabilities');
     },
   );
-
-  it('include extensions by any spelling, and ignore what no extension can be', () => {
-    const found = capabilities(
-      ',"capabilities":{"Provision":true,"secrets":"stdin","snapshot":[],"modifyVolume":7,"clone":false,"CLONE":null}',
-    );
-    expect(extension(found, 'provision')).toBe(true);
-    expect(extension(found, 'SECRETS')).toBe('stdin');
-    expect(extension(found, 'clone')).toBe(false);
-    expect(extension(found, 'snapshot')).toBeUndefined();
-    expect(extension(found, 'modifyVolume')).toBeUndefined();
-    expect(extension(found, 'attach')).toBeUndefined();
-  });
 });

@@ -41,12 +41,12 @@ describe('Driver.initialise', () => {
   it('reads the capabilities', async () => {
     const file = writeScript(
       join(temporaryDirectory(), 'golden'),
-      `echo '{"status":"Success","capabilities":{"attach":false,"snapshot":true}}'`,
+      `echo '{"status":"Success","capabilities":{"attach":false,"provision":true}}'`,
     );
     const { capabilities, name, file: path } = await Driver.initialise(settingsFor(file));
     expect({ name, path }).toEqual({ name: 'example.com/golden', path: file });
     expect(capabilities).toMatchObject({ attach: false, fsGroup: true });
-    expect([...capabilities.extensions]).toEqual([['snapshot', true]]);
+    expect(capabilities.extensions).toMatchObject({ provision: true, snapshot: false });
   });
 
   it.each([

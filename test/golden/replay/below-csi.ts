@@ -9,7 +9,7 @@ import { ephemeralId } from './over-csi.ts';
 
 export function belowCsi(volumes: VolumeService): Calls {
   return {
-    attach: (volume, node) => volumes.attach(use(volume), node),
+    attach: (volume, nodeId) => volumes.attach({ ...use(volume), nodeId, singleNode: false }),
     detach: (volumeId, node) => volumes.detach(volumeId, node),
     stage: (volume, staging, device) => volumes.stage({ ...use(volume), stagingPath: staging, device }),
     unstage: (volumeId, stagingPath) => volumes.unstage({ volumeId, stagingPath }),

@@ -12,7 +12,12 @@ import { createHost } from '../../../src/mount/host.ts';
 import { bootId } from '../../../src/state/boot.ts';
 import { RecordStore } from '../../../src/state/records.ts';
 import type { KnownVolume } from '../../../src/volume/parts.ts';
-import { sharedDeviceSchema, volumeRecordSchema } from '../../../src/volume/records.ts';
+import {
+  attachedSchema,
+  provisionRecordSchema,
+  sharedDeviceSchema,
+  volumeRecordSchema,
+} from '../../../src/volume/records.ts';
 import { VolumeService } from '../../../src/volume/service.ts';
 import { type Plugin, startPlugin } from '../../support/plugin.ts';
 import { type DriverCall, ScriptedDriver } from '../../support/scripted-driver.ts';
@@ -183,6 +188,8 @@ export class Session {
       host: createHost(this.run.run),
       records: new RecordStore(join(state, 'volumes'), volumeRecordSchema, log),
       shared: new RecordStore(join(state, 'ephemeral'), sharedDeviceSchema, log),
+      provisioned: new RecordStore(join(state, 'provisioned'), provisionRecordSchema, log),
+      attached: new RecordStore(join(state, 'attached'), attachedSchema, log),
       lookup: { find: async (volumeId) => this.known.get(volumeId) },
       settings: {
         csiName: this.plugin.serving.name,

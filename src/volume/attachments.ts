@@ -1,0 +1,118 @@
+/**
+ * Which volumes the controller has attached to which nodes. FlexVolume has one verb to ask with, `isattached`; what
+ * it does not confirm does not count: another controller may have detached the volume since, and a stale
+ * record must not keep it from being used.
+ */
+import { Failure } from '../errors.ts';
+import type { Driver } from '../flex/driver.ts';
+import * as verbs from '../flex/verbs.ts';
+import { attachOptions } from './options.ts';
+import type { VolumeParts, VolumeUse } from './parts.ts';
+import type { AttachedVolume } from './records.ts';
+
+/** How a volume is to be attached. */
+export interface AttachRequest extends VolumeUse {
+  readonly nodeId: string;
+  /** The access mode is for one node at a time. */
+  readonly singleNode: boolean;
+}
+
+/**
+ * CSI, ControllerPublishVolume: attached to that node in another way, or to another node though the access mode is
+ * for one, or the node has as many volumes as it can.
+ *
+ * @throws {Failure} `incompatible`, `precondition`, `node-full`; of the driver's `isattached`.
+ */
+export async function refuseOtherAttach(
+  parts: VolumeParts,
+  driver: Driver,
+  request: AttachRequest,
+): Promise<void> {
+  const { volumeId, nodeId, readOnly, access, singleNode } = request;
+  const { nodes } = (await parts.attached.read(volumeId)) ?? { nodes: {} };
+  const here = nodes[nodeId];
+  if (here !== undefined) {
+    if (here.readOnly === readOnly && here.access === access) return;
+    if (await isAttached(driver, volumeId, here, nodeId)) {
+      const how = here.access === access ? `readonly ${here.readOnly}` : `access type ${here.access}`;
+      throw new Failure(
+        'incompatible',
+        `volume ${volumeId} is already attached to node ${nodeId} with ${how}`,
+      );
+    }
+  }
+  for (const [node, use] of Object.entries(nodes)) {
+    if (!singleNode || node === nodeId || !(await isAttached(driver, volumeId, use, node))) continue;
+    throw new Failure(
+      'precondition',
+      `volume ${volumeId} is attached to node ${node}, and its access mode is for one node at a time`,
+    );
+  }
+  await refuseFullNode(parts, driver, volumeId, nodeId);
+}
+
+async function refuseFullNode(
+  parts: VolumeParts,
+  driver: Driver,
+  volumeId: string,
+  nodeId: string,
+): Promise<void> {
+  const limit = parts.settings.maxVolumesPerNode ?? driver.capabilities.extensions.maxVolumesPerNode ?? 0;
+  if (limit === 0) return;
+  const others = (await parts.attached.all()).flatMap(({ key, content }) => {
+    const use = key === volumeId ? undefined : content.nodes[nodeId];
+    return use === undefined ? [] : [{ volume: key, use }];
+  });
+  if (others.length < limit) return;
+  let count = 0;
+  for (const { volume, use } of others) {
+    if (await isAttached(driver, volume, use, nodeId)) count += 1;
+    if (count === limit) {
+      throw new Failure('node-full', `node ${nodeId} has ${count} volumes attached, as many as it can have`);
+    }
+  }
+}
+
+/** The nodes to which the volume was attached by this process and, as the driver confirms, still is. */
+export async function attachedNodes(parts: VolumeParts, driver: Driver, volumeId: string): Promise<string[]> {
+  const { nodes } = (await parts.attached.read(volumeId)) ?? { nodes: {} };
+  const confirmed: string[] = [];
+  for (const [node, use] of Object.entries(nodes)) {
+    if (await isAttached(driver, volumeId, use, node)) confirmed.push(node);
+  }
+  return confirmed;
+}
+
+async function isAttached(
+  driver: Driver,
+  name: string,
+  use: AttachedVolume,
+  nodeId: string,
+): Promise<boolean> {
+  const result = await driver.call(verbs.isAttached(attachOptions({ name, ...use }), nodeId));
+  return result.supported && result.answer.attached === true;
+}
+
+/** Records the attachment. As forgiving as all records. */
+export async function rememberAttached(parts: VolumeParts, request: AttachRequest): Promise<void> {
+  const { volumeId, nodeId, options, fsType, readOnly, access } = request;
+  await change(parts, volumeId, (nodes) => ({ ...nodes, [nodeId]: { options, fsType, readOnly, access } }));
+}
+
+/** Forgets the attachment; the record goes with its last one. */
+export async function forgetAttached(parts: VolumeParts, volumeId: string, nodeId: string): Promise<void> {
+  await change(parts, volumeId, ({ [nodeId]: _gone, ...nodes }) => nodes);
+}
+
+type Nodes = Readonly<Record<string, AttachedVolume>>;
+
+async function change(parts: VolumeParts, volumeId: string, edit: (nodes: Nodes) => Nodes): Promise<void> {
+  try {
+    const before = (await parts.attached.read(volumeId))?.nodes ?? {};
+    const nodes = edit(before);
+    if (Object.keys(nodes).length > 0) await parts.attached.write(volumeId, { nodes });
+    else await parts.attached.remove(volumeId);
+  } catch (error) {
+    parts.log.warn({ volumeId, err: error }, 'attachment not recorded');
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * ControllerPublishVolume and ControllerUnpublishVolume.
+ *
+ *   [isattached, where a record says that it is attached otherwise]  →  attach
+ *   detach
+ */
+import { attach, detach } from './attach.ts';
+import { type AttachRequest, forgetAttached, refuseOtherAttach, rememberAttached } from './attachments.ts';
+import { orNotFound } from './known.ts';
+import type { VolumeParts } from './parts.ts';
+
+/**
+ * Attaches the volume to the node and answers its device, empty when the driver names none.
+ *
+ * @throws {Failure} `incompatible`, `precondition` or `node-full` when it is attached otherwise or the node is full;
+ * `not-found` when the driver knows no such volume; of the driver.
+ */
+export async function controllerPublish(parts: VolumeParts, request: AttachRequest): Promise<string> {
+  const driver = await parts.driver.current();
+  await refuseOtherAttach(parts, driver, request);
+  // Before it is made: what is attached must be on record also after a crash.
+  await rememberAttached(parts, request);
+  return await orNotFound(driver, request, () => attach(parts, request, request.nodeId));
+}
+
+/**
+ * Detaches the volume from the node.
+ *
+ * @throws {Failure} of the driver.
+ */
+export async function controllerUnpublish(
+  parts: VolumeParts,
+  volumeId: string,
+  nodeId: string,
+): Promise<void> {
+  await detach(parts, volumeId, nodeId);
+  await forgetAttached(parts, volumeId, nodeId);
+}
