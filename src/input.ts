@@ -1,55 +1,39 @@
-/** What a program reads on standard input: a text that is written as the program takes it. */
-import { closeSync, constants } from 'node:fs';
-import { Socket } from 'node:net';
-import type { Pipe } from './output.ts';
+/** What a program reads on standard input: a file without a name, in memory. */
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { errorCode } from './errors.ts';
+
+/** A tmpfs on every Linux, in containers as well. */
+const MEMORY = '/dev/shm';
+/** O_TMPFILE of open(2), which Node does not name; it includes O_DIRECTORY. Never visible in the directory. */
+const O_TMPFILE = 0o20_000_000 | constants.O_DIRECTORY;
 
 /**
- * Writes a text into a pipe, then closes it: the program sees the text and its end. Nothing here blocks or
- * throws later on; a program that does not want the text, or not all of it, is none of our business.
+ * A descriptor from which a program reads this text and its end, to be closed by the caller. The text is no
+ * argument, is on no disk, and is gone with the last process that has it open.
  *
- * Texts are secrets. The pipe must be a new one and is used up: what a program leaves in it, or a daemon that
- * still holds it would get, is never another program's.
+ * Not a pipe: what Node makes is a socket, and neither that nor a FIFO can be opened again by path, as in
+ * `cat /dev/stdin` (ENXIO; waiting for ever for a writer that has gone). And nothing has to be written while the
+ * program runs, however slowly it reads.
+ *
+ * @throws an error of the operating system, its `code` with the directory where that is the cause.
  */
-export class InputWriter {
-  readonly #socket: Socket;
-  #readEnd: number | undefined;
-
-  /** Takes the ends that it needs, so that `pipe` can be closed. Throws what opening them throws. */
-  constructor(pipe: Pipe, text: string) {
-    // Opened apart from the writing end, which does not block: programs are not prepared for EAGAIN.
-    const readEnd = pipe.open(constants.O_RDONLY);
-    try {
-      this.#socket = new Socket({
-        fd: pipe.open(constants.O_WRONLY | constants.O_NONBLOCK),
-        readable: false,
-        writable: true,
-      });
-    } catch (error) {
-      closeSync(readEnd);
-      throw error;
-    }
-    this.#readEnd = readEnd;
-    // EPIPE: nobody reads any more. (Node ignores SIGPIPE, and restores it in the programs that it starts.)
-    this.#socket.on('error', () => {});
-    // Not `end`: its shutdown(2) is for sockets.
-    this.#socket.write(text, () => this.#socket.destroy());
+export function openInput(text: string): number {
+  const file = openInMemory();
+  try {
+    const bytes = Buffer.from(text);
+    for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
+    // Opened anew: from its beginning, and the program cannot write.
+    return openSync(`/proc/self/fd/${file}`, constants.O_RDONLY);
+  } finally {
+    closeSync(file);
   }
+}
 
-  /** The descriptor that becomes the program's standard input, until `handedOver`. */
-  get readEnd(): number {
-    if (this.#readEnd === undefined) throw new Error('the reading end was handed over already');
-    return this.#readEnd;
-  }
-
-  /** The program has its copy of the reading end: only when ours is closed, its closing can be noticed. */
-  handedOver(): void {
-    if (this.#readEnd !== undefined) closeSync(this.#readEnd);
-    this.#readEnd = undefined;
-  }
-
-  /** Closes everything. A child of the program that still reads gets what is in the pipe (64 KiB), then the end. */
-  stop(): void {
-    this.handedOver();
-    this.#socket.destroy();
+function openInMemory(): number {
+  try {
+    return openSync(MEMORY, O_TMPFILE | constants.O_RDWR, 0o600);
+  } catch (error) {
+    const code = `${errorCode(error)} of ${MEMORY}, which has to be a tmpfs that can be written`;
+    throw Object.assign(new Error(code, { cause: error }), { code });
   }
 }

@@ -3,23 +3,19 @@
  * `Run`, so that how programs are started (in a container, through nsenter, by a helper process) can change
  * without touching the callers.
  */
-import { once } from 'node:events';
-import { closeSync, constants, openSync } from 'node:fs';
-import { constants as system } from 'node:os';
+import { closeSync, constants, mkdtempSync, openSync, rmdirSync, rmSync } from 'node:fs';
+import { constants as system, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { errorCode } from './errors.ts';
-import { InputWriter } from './input.ts';
-import { OutputCollector, type Pipe } from './output.ts';
+import { openInput } from './input.ts';
+import { type Fifo, OutputCollector } from './output.ts';
 
 export interface Command {
   /** A path, or a name that is looked up on PATH. */
   readonly file: string;
   readonly args: readonly string[];
-  /**
-   * What the program reads on standard input, through a pipe; nothing (`/dev/null`) when left out. May be a
-   * secret: it is on no disk and in no process list. It need not be read. What is not read by the end of the
-   * call, or of flexcsi, is cut off after what the pipe holds (64 KiB): a child left behind reads no more.
-   */
+  /** What the program reads on standard input; nothing (`/dev/null`) when left out. */
   readonly stdin?: string;
   /** `/` when left out: kubelet's own working directory, which drivers inherited. */
   readonly cwd?: string;
@@ -74,49 +70,34 @@ const LATE_OUTPUT_MS = 10_000;
  * A `Run` that starts programs in this process's own namespaces: no shell, own session and process group,
  * stdout and stderr one pipe.
  *
- * Node's own `pipe` is a socket: `echo x > /dev/stderr` and `cat /dev/stdin`, common lines in drivers, fail on
- * a socket (ENXIO), and two sockets would lose the order of the two streams.
+ * The pipe is a FIFO, not Node's `pipe`, which is a socket: `echo x > /dev/stderr`, a common line in drivers,
+ * fails on a socket (ENXIO), and two sockets would lose the order of the two streams.
  */
 export function createRun(): Run {
-  const idle: Pipe[] = [];
+  const idle: Fifo[] = [];
   return async (command) => {
     const started = performance.now();
-    let input: InputWriter | undefined;
-    let pipe: Pipe | undefined;
-    let collector: OutputCollector | undefined;
+    let fifo: Fifo | undefined;
     try {
-      if (command.stdin !== undefined) input = await openInput(command.stdin);
-      pipe = idle.pop() ?? (await createPipe());
-      const reusable = pipe;
-      collector = new OutputCollector(pipe, command.maxOutputBytes ?? MIB);
-      const result = await execute(command, input, pipe, collector);
-      // Only a pipe that all writers have closed is used again: a daemon may go on writing to the others.
+      fifo = idle.pop() ?? (await createFifo());
+      const reusable = fifo;
+      const collector = new OutputCollector(fifo, command.maxOutputBytes ?? MIB);
+      const result = await execute(command, fifo, collector);
+      // Only a FIFO that all writers have closed is used again: a daemon may go on writing to the others.
       const output = collector.finish(() =>
-        idle.length < IDLE_PIPES ? idle.push(reusable) : reusable.close(),
+        idle.length < IDLE_FIFOS ? idle.push(reusable) : reusable.close(),
       );
       return { ...result, output, durationMs: performance.now() - started };
     } catch (error) {
-      // No descriptors or no processes left: as if the program itself could not be started.
-      collector?.abandon();
-      pipe?.close();
+      // No descriptors left, no place for a FIFO: as if the program itself could not be started.
+      fifo?.close();
       return { ...notStarted(error), output: Buffer.alloc(0), durationMs: performance.now() - started };
-    } finally {
-      input?.stop();
     }
   };
 }
 
-/** Pipes that are kept for the output of the next programs. */
-const IDLE_PIPES = 32;
-
-async function openInput(text: string): Promise<InputWriter> {
-  const pipe = await createPipe();
-  try {
-    return new InputWriter(pipe, text);
-  } finally {
-    pipe.close();
-  }
-}
+/** FIFOs that are kept for the next programs. */
+const IDLE_FIFOS = 32;
 
 function notStarted(error: unknown): Outcome {
   return {
@@ -149,27 +130,25 @@ export async function runInPlace(
 
 type Outcome = Omit<Ended, 'output' | 'durationMs'>;
 
-async function execute(
-  command: Command,
-  input: InputWriter | undefined,
-  pipe: Pipe,
-  collector: OutputCollector,
-): Promise<Outcome> {
+async function execute(command: Command, fifo: Fifo, collector: OutputCollector): Promise<Outcome> {
   // For reading, too: a program that outlives flexcsi then never writes to a pipe without a reader (SIGPIPE).
-  const writeEnd = pipe.open(constants.O_RDWR);
+  const writeEnd = fifo.open(constants.O_RDWR);
   let timedOut = false;
   let tooMuchOutput = false;
+  let stdin: number | undefined;
   let subprocess: ReturnType<typeof spawn>;
   try {
-    subprocess = spawn(command, input?.readEnd, writeEnd);
+    stdin = command.stdin === undefined ? undefined : openInput(command.stdin);
+    subprocess = spawn(command, stdin, writeEnd);
   } catch (error) {
     // Node refuses some arguments (a NUL byte) before it tries.
     closeSync(writeEnd);
     await collector.untilEnd(OUTPUT_GRACE_MS);
     return notStarted(error);
+  } finally {
+    if (stdin !== undefined) closeSync(stdin);
   }
   closeSync(writeEnd);
-  input?.handedOver();
 
   const group = subprocess.pid;
   const abandoned = Promise.withResolvers<'abandoned'>();
@@ -213,11 +192,11 @@ async function execute(
   };
 }
 
-function spawn(command: Command, readEnd: number | undefined, writeEnd: number) {
+function spawn(command: Command, stdin: number | undefined, writeEnd: number) {
   // execa takes any descriptor; its types only list the first ones.
   const pipe = writeEnd as 3;
   return execa(command.file, command.args, {
-    stdin: readEnd === undefined ? 'ignore' : (readEnd as 3),
+    stdin: (stdin as 3 | undefined) ?? 'ignore',
     stdout: pipe,
     stderr: pipe,
     cwd: command.cwd ?? '/',
@@ -240,38 +219,18 @@ function signalGroup(group: number | undefined, signal: NodeJS.Signals): void {
   }
 }
 
-/**
- * Holds a pipe as its descriptor 1, says under which process id (the one that /proc shows), and ends when its
- * standard input does. Shell built-ins only.
- */
-const HOLD_PIPE = 'exec 3>&1; { read -r pid rest </proc/self/stat && echo "$pid" >&3 && read -r rest; } | :';
-
-/**
- * A pipe as pipe(2) makes it, which Node cannot call: a shell makes it, and its ends are opened through /proc.
- * Not a FIFO, which mkfifo makes: whoever opens a FIFO by path (`cat /dev/stdin`) waits for a writer, for ever
- * when the text was written and the writer has gone; a pipe is at its end then. Nor does a pipe ever have a name.
- */
-async function createPipe(): Promise<Pipe> {
-  const holder = execa('/bin/sh', ['-c', HOLD_PIPE], {
-    stderr: 'ignore',
-    cwd: '/',
-    // A shell with a locale or a start file of its own may have more to say.
-    env: {},
-    extendEnv: false,
-    buffer: false,
-    reject: false,
-  });
+async function createFifo(): Promise<Fifo> {
+  const directory = mkdtempSync(join(tmpdir(), 'flexcsi-'));
+  const path = join(directory, 'output');
   try {
-    const said = await Promise.race([once(holder.stdout, 'data'), holder]);
-    if (!Array.isArray(said)) throw said;
-    const base = openSync(`/proc/${String(said[0]).trim()}/fd/1`, constants.O_RDONLY | constants.O_NONBLOCK);
+    await execa('mkfifo', ['-m', '0600', path], { stdio: 'ignore' });
+    const base = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     return {
       open: (flags) => openSync(`/proc/self/fd/${base}`, flags),
       close: () => closeSync(base),
     };
   } finally {
-    // Its end of the pipe must be closed before anybody waits for the end of what is in it.
-    holder.stdin.end();
-    await holder;
+    rmSync(path, { force: true });
+    rmdirSync(directory);
   }
 }

@@ -16,7 +16,7 @@ const mayImport: Record<string, readonly string[]> = {
   mount: ['process', 'errors', 'log', 'secrets'],
   state: ['errors', 'log'],
   process: ['input', 'output', 'errors'],
-  input: ['output'],
+  input: ['errors'],
   output: [],
   log: [],
   secrets: [],

@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { createRun } from '../src/process.ts';
@@ -49,16 +51,19 @@ describe('run', () => {
     const program = `
       import { createRun } from '${join(import.meta.dirname, '../src/process.ts')}';
       const run = createRun();
-      const stdin = 'x'.repeat(100_000);
-      const commands = Array.from({ length: 60 }, (_, n) => ({ file: 'true', args: [], timeoutMs: 10_000, ...(n % 2 ? { stdin } : {}) }));
-      const all = await Promise.all(commands.map(run));
+      const all = await Promise.all(Array.from({ length: 60 }, () => run({ file: 'true', args: [], timeoutMs: 10_000 })));
       const failed = all.filter(({ exitCode }) => exitCode !== 0);
       const after = await run({ file: 'true', args: [], timeoutMs: 10_000 });
       console.log(JSON.stringify({ failed: failed.length > 0, codes: [...new Set(failed.map((e) => e.startError))], after: after.exitCode }));
     `;
+    const before = readdirSync(tmpdir()).filter((name) => /^flexcsi-\w{6}$/.test(name));
     const script = 'ulimit -n 60; exec "$0" --input-type=module -e "$1"';
     const { stdout } = spawnSync('/bin/sh', ['-c', script, process.execPath, program], { encoding: 'utf8' });
     expect(JSON.parse(stdout)).toEqual({ failed: true, codes: ['EMFILE'], after: 0 });
+    const after = readdirSync(tmpdir()).filter(
+      (name) => /^flexcsi-\w{6}$/.test(name) && !before.includes(name),
+    );
+    expect(after).toEqual([]);
   });
 
   it('gives output of its own to each of many programs at once', async () => {
@@ -116,5 +121,10 @@ describe('run', () => {
       timeoutMs: 10_000,
     });
     expect(ended.output.toString()).toBe('/\nA=b\n');
+  });
+
+  it('writes the given text to standard input', async () => {
+    const ended = await run({ file: 'cat', args: [], stdin: 'hello', timeoutMs: 10_000 });
+    expect(ended.output.toString()).toBe('hello');
   });
 });

@@ -26,9 +26,22 @@ export async function volumeStats(parts: VolumeParts, volumePath: string): Promi
   return { access: 'mount', ...(await fileSystemUsage(parts.host, mountPoint)) };
 }
 
+/** File systems without a server, on which a device node may be. */
+const LOCAL: ReadonlySet<string> = new Set([
+  'devtmpfs',
+  'tmpfs',
+  'ramfs',
+  'overlay',
+  'ext2',
+  'ext3',
+  'ext4',
+  'xfs',
+  'btrfs',
+]);
+
 /** Whether a device node is mounted there (a raw block volume), not a directory. */
 export async function isDeviceMount(parts: VolumeParts, mounted: MountEntry): Promise<boolean> {
-  // Device nodes live on these two; looking at a path there cannot hang.
-  if (mounted.fsType !== 'devtmpfs' && mounted.fsType !== 'tmpfs') return false;
+  // Looking at a path on any other type may hang. The root of a file system is a directory.
+  if (!LOCAL.has(mounted.fsType) || mounted.root === '/') return false;
   return (await pathState(parts.host, mounted.mountPoint)).kind === 'block-device';
 }

@@ -642,13 +642,18 @@ describe.skipIf(lacks('mounts'))('Node', () => {
   });
 
   describe.skipIf(lacks('root', 'loop'))('raw block', () => {
-    it('is the device on the target file', async () => {
+    it.each([
+      ['in /dev', false],
+      ['that a driver has made elsewhere', true],
+    ])('is the device %s, on the target file', async (_what, elsewhere) => {
       const scenario = await start({});
       const image = join(scenario.directory, 'image');
       execFileSync('truncate', ['-s', '1M', image]);
       const device = execFileSync('losetup', ['--find', '--show', image], { encoding: 'utf8' }).trim();
       try {
-        scenario.driver.script('waitforattach', answer('Success', { device }));
+        const own = join(scenario.directory, 'node');
+        if (elsewhere) execFileSync('cp', ['--archive', device, own]);
+        scenario.driver.script('waitforattach', answer('Success', { device: elsewhere ? own : device }));
         const staging_target_path = scenario.staging();
         const target_path = join(scenario.plugin.directory, 'kubelet/device');
         const volume = {
