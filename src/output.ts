@@ -85,4 +85,9 @@ export class OutputCollector {
     void this.#ended.then(drained);
     return output;
   }
+
+  /** Lets go of a FIFO that no program got: without a writer its end would never come. */
+  abandon(): void {
+    this.#socket.destroy();
+  }
 }

@@ -78,10 +78,11 @@ export function createRun(): Run {
   return async (command) => {
     const started = performance.now();
     let fifo: Fifo | undefined;
+    let collector: OutputCollector | undefined;
     try {
       fifo = idle.pop() ?? (await createFifo());
       const reusable = fifo;
-      const collector = new OutputCollector(fifo, command.maxOutputBytes ?? MIB);
+      collector = new OutputCollector(fifo, command.maxOutputBytes ?? MIB);
       const result = await execute(command, fifo, collector);
       // Only a FIFO that all writers have closed is used again: a daemon may go on writing to the others.
       const output = collector.finish(() =>
@@ -90,6 +91,7 @@ export function createRun(): Run {
       return { ...result, output, durationMs: performance.now() - started };
     } catch (error) {
       // No descriptors left, no place for a FIFO: as if the program itself could not be started.
+      collector?.abandon();
       fifo?.close();
       return { ...notStarted(error), output: Buffer.alloc(0), durationMs: performance.now() - started };
     }

@@ -21,18 +21,19 @@ export interface AttachRequest extends VolumeUse {
  * CSI, ControllerPublishVolume: attached to that node in another way, or to another node though the access mode is
  * for one, or the node has as many volumes as it can.
  *
+ * @returns whether it is on record as attached there.
  * @throws {Failure} `incompatible`, `precondition`, `node-full`; of the driver's `isattached`.
  */
 export async function refuseOtherAttach(
   parts: VolumeParts,
   driver: Driver,
   request: AttachRequest,
-): Promise<void> {
+): Promise<boolean> {
   const { volumeId, nodeId, readOnly, access, singleNode } = request;
   const { nodes } = (await parts.attached.read(volumeId)) ?? { nodes: {} };
   const here = nodes[nodeId];
   if (here !== undefined) {
-    if (here.readOnly === readOnly && here.access === access) return;
+    if (here.readOnly === readOnly && here.access === access) return true;
     if (await isAttached(driver, volumeId, here, nodeId)) {
       const how = here.access === access ? `readonly ${here.readOnly}` : `access type ${here.access}`;
       throw new Failure(
@@ -49,6 +50,7 @@ export async function refuseOtherAttach(
     );
   }
   await refuseFullNode(parts, driver, volumeId, nodeId);
+  return here !== undefined;
 }
 
 async function refuseFullNode(

@@ -6,6 +6,7 @@
  */
 import { attach, detach } from './attach.ts';
 import { type AttachRequest, forgetAttached, refuseOtherAttach, rememberAttached } from './attachments.ts';
+import { isFinal } from './final.ts';
 import { orNotFound } from './known.ts';
 import type { VolumeParts } from './parts.ts';
 
@@ -17,10 +18,15 @@ import type { VolumeParts } from './parts.ts';
  */
 export async function controllerPublish(parts: VolumeParts, request: AttachRequest): Promise<string> {
   const driver = await parts.driver.current();
-  await refuseOtherAttach(parts, driver, request);
+  const isRepeat = await refuseOtherAttach(parts, driver, request);
   // Before it is made: what is attached must be on record also after a crash.
   await rememberAttached(parts, request);
-  return await orNotFound(driver, request, () => attach(parts, request, request.nodeId));
+  try {
+    return await orNotFound(driver, request, () => attach(parts, request, request.nodeId));
+  } catch (error) {
+    if (!isRepeat && isFinal(error)) await forgetAttached(parts, request.volumeId, request.nodeId);
+    throw error;
+  }
 }
 
 /**

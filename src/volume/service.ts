@@ -5,18 +5,13 @@ import type { WantedVolume } from '../flex/extended-options.ts';
 import type { Options } from '../flex/options.ts';
 import type { AttachRequest } from './attachments.ts';
 import { controllerPublish, controllerUnpublish } from './controller-publish.ts';
+import { type DeleteRequest, deleteVolume } from './delete.ts';
 import { ephemeralName, isEphemeralId } from './ephemeral.ts';
 import { type ExpandRequest, expandFileSystem, expandVolume, type NodeExpandRequest } from './expand.ts';
 import { getCapacity, getVolume, listVolumes, type ModifyRequest, modifyVolume } from './inventory.ts';
 import { VolumeLocks } from './lock.ts';
 import type { PublishRequest, StageRequest, VolumeParts } from './parts.ts';
-import {
-  type DeleteRequest,
-  deleteVolume,
-  type ProvisionedVolume,
-  type ProvisionRequest,
-  provision,
-} from './provision.ts';
+import { type ProvisionedVolume, type ProvisionRequest, provision } from './provision.ts';
 import { publish } from './publish.ts';
 import {
   createSnapshot,

@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { failureOf, mountCapability, optionsOf, success, useScenarios, writer } from '../support/scenario.ts';
@@ -162,6 +162,8 @@ describe('a failure of attach', () => {
     );
     // Asked with the volume's own options.
     expect(optionsOf(scenario.driver.calls().at(-1)?.args).id).toBe('v-1');
+    // What is not attached is not on record either.
+    expect(readdirSync(join(scenario.plugin.directory, 'state/scripted.example.com/attached'))).toEqual([]);
     scenario.driver.script('getvolume', success);
     expect(await failureOf(scenario.client.controller('ControllerPublishVolume', publish))).toMatch(
       /^INTERNAL: /,
