@@ -50,6 +50,8 @@ export interface Ended {
   readonly tooMuchOutput: boolean;
   /** Not even SIGKILL ended it (a process in uninterruptible sleep): it is still there. */
   readonly abandoned: boolean;
+  /** Of one that was abandoned: resolves when it is gone after all. */
+  readonly gone?: Promise<unknown>;
   readonly durationMs: number;
 }
 
@@ -175,7 +177,7 @@ async function execute(command: Command, fifo: Fifo, collector: OutputCollector)
 
   const ended = await Promise.race([subprocess, abandoned.promise]);
   for (const timer of timers) clearTimeout(timer);
-  if (ended === 'abandoned') return { timedOut, tooMuchOutput, abandoned: true };
+  if (ended === 'abandoned') return { timedOut, tooMuchOutput, abandoned: true, gone: subprocess };
   await collector.untilEnd(OUTPUT_GRACE_MS);
   const isLate = command.isComplete !== undefined && !timedOut && !command.isComplete(collector.output());
   if (isLate) await collector.untilEnd(LATE_OUTPUT_MS, command.isComplete);

@@ -7,19 +7,13 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
-const namespaces = [
-  { name: 'root', unshare: ['--mount', '--propagation', 'private'] },
-  { name: 'user', unshare: ['--user', '--map-root-user', '--mount', '--propagation', 'private'] },
-];
+import { privateNamespace } from './support/namespace.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'flexcsi-test-run-'));
 const skipped = join(directory, 'skipped');
 writeFileSync(skipped, '');
 
-const namespace = namespaces.find(
-  ({ unshare }) => spawnSync('unshare', [...unshare, 'true'], { stdio: 'ignore' }).status === 0,
-);
+const namespace = privateNamespace();
 const vitest = [process.execPath, 'node_modules/vitest/vitest.mjs', 'run', ...process.argv.slice(2)];
 const [command, ...args] = namespace ? ['unshare', ...namespace.unshare, ...vitest] : vitest;
 const result = spawnSync(command as string, args, {

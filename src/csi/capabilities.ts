@@ -14,7 +14,7 @@ export interface Served {
 }
 
 export interface CsiCapabilities {
-  /** Plugin services. */
+  /** Of the plugin as a whole, whatever this instance of it serves (CSI, GetPluginCapabilities). */
   readonly services: readonly (
     | 'CONTROLLER_SERVICE'
     | 'VOLUME_ACCESSIBILITY_CONSTRAINTS'
@@ -59,9 +59,9 @@ export function csiCapabilities(driver: Capabilities, served: Served): CsiCapabi
   const has = (extension: boolean): boolean => controller && extension;
   return {
     services: only(
-      [controller, 'CONTROLLER_SERVICE'],
+      [true, 'CONTROLLER_SERVICE'],
       [topology !== undefined, 'VOLUME_ACCESSIBILITY_CONSTRAINTS'],
-      [topology !== undefined && has(extensions.snapshot), 'SNAPSHOT_ACCESSIBILITY_CONSTRAINTS'],
+      [topology !== undefined && extensions.snapshot, 'SNAPSHOT_ACCESSIBILITY_CONSTRAINTS'],
     ),
     controller: only(
       [has(extensions.provision), 'CREATE_DELETE_VOLUME'],

@@ -27,12 +27,12 @@ export function identityHandlers(
     })),
 
     GetPluginCapabilities: unary('GetPluginCapabilities', parts, async () => {
-      const { services, controller, node } = await capabilities();
-      const expands = controller.includes('EXPAND_VOLUME') || node.includes('EXPAND_VOLUME');
+      const { services } = await capabilities();
       return {
         capabilities: [
           ...services.map((type) => ({ service: { type } })),
-          ...(expands ? [{ volume_expansion: { type: 'ONLINE' as const } }] : []),
+          // The controller always expands.
+          { volume_expansion: { type: 'ONLINE' as const } },
         ],
       };
     }),

@@ -39,10 +39,23 @@ export function createHost(run: Run, options: { mountInfo?: string } = {}): Host
   const mountInfo = options.mountInfo ?? '/proc/self/mountinfo';
   const reads = mayReadTornMountInfo(release()) ? 10 : 1;
   const env = hostEnvironment(process.env);
+  /** Programs that not even SIGKILL has ended, by what they were asked. */
+  const stuck = new Map<string, Ended>();
   return {
-    run: (file, args, limit) =>
+    async run(file, args, limit) {
+      const question = [file, ...args].join('\0');
+      // Asked again, as kubelet does every minute, it would hang again: one such process for each is enough.
+      const before = stuck.get(question);
+      if (before !== undefined) return before;
       // A tool is never ended for what it prints: fsck in the middle of a repair, for instance.
-      run({ file, args, env, timeoutMs: limit?.timeoutMs ?? DEFAULT_LIMIT_MS, onTooMuchOutput: 'drop' }),
+      const timeoutMs = limit?.timeoutMs ?? DEFAULT_LIMIT_MS;
+      const ended = await run({ file, args, env, timeoutMs, onTooMuchOutput: 'drop' });
+      if (ended.abandoned && ended.gone !== undefined) {
+        stuck.set(question, ended);
+        void ended.gone.finally(() => stuck.delete(question));
+      }
+      return ended;
+    },
     async mounts() {
       try {
         return new MountTable(parseMountInfo(await readStable(mountInfo, reads)));

@@ -123,7 +123,7 @@ describe('csiCapabilities', () => {
 
   it('lists only what the served services can', () => {
     expect(csiCapabilities(defaultCapabilities, { mode: 'node', attachOn: 'controller' })).toMatchObject({
-      services: [],
+      services: ['CONTROLLER_SERVICE'],
       controller: [],
     });
     expect(csiCapabilities(defaultCapabilities, { mode: 'controller', attachOn: 'controller' }).node).toEqual(

@@ -21,6 +21,11 @@ describe('driverEnvironment', () => {
     });
   });
 
+  it('names the node as the options do', () => {
+    expect(driverEnvironment({ NODE_NAME: 'other' }, 'node-1')).toEqual({ NODE_NAME: 'node-1' });
+    expect(driverEnvironment({ NODE_NAME: 'other' }, '')).toEqual({ NODE_NAME: 'other' });
+  });
+
   it('keeps the same names where they are not of npm', () => {
     const environment = {
       NODE: 'node-1',
