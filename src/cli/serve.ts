@@ -5,7 +5,6 @@ import { setTimeout } from 'node:timers/promises';
 import { parseEndpoint } from '../csi/endpoint.ts';
 import { CsiServer } from '../csi/server.ts';
 import { errorMessage, Failure } from '../errors.ts';
-import { driverEnvironment } from '../flex/environment.ts';
 import { checkCsiName, csiName, flexNameOf } from '../flex/names.ts';
 import { SingleDriver } from '../flex/registry.ts';
 import { createLogger, type Logger } from '../log.ts';
@@ -74,7 +73,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
     log,
     timeoutMs: options.driverTimeout,
     failureRules,
-    env: driverEnvironment(process.env, options.nodeId),
+    nodeId: options.nodeId,
   });
   const volumes = new VolumeService({
     driver,

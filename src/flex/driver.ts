@@ -23,8 +23,10 @@ export interface DriverSettings {
   readonly log: Logger;
   /** Milliseconds for one call of any verb. */
   readonly timeoutMs: number;
-  /** The drivers' whole environment; `driverEnvironment` of this process's own when left out. */
+  /** The driver's whole environment; `driverEnvironment` of this process's own when left out. */
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** The node's name for the driver's environment; empty when there is none. */
+  readonly nodeId?: string | undefined;
   /** gRPC codes for failures of a driver that does not name them itself. */
   readonly failureRules?: readonly FailureRule[] | undefined;
 }
@@ -125,7 +127,7 @@ async function execute(
   mask: Mask,
   optionsOnStdin = false,
 ): Promise<CallResult> {
-  const { file, run, timeoutMs, env = driverEnvironment(process.env) } = settings;
+  const { file, run, timeoutMs, env = driverEnvironment(process.env, settings.nodeId) } = settings;
   let ended: Ended;
   try {
     ended = await invoke({ file, run, timeoutMs, env, optionsOnStdin }, call);

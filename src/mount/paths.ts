@@ -76,14 +76,23 @@ function kindOfMode(mode: number): PathKind {
 
 /**
  * The path as it stands in the mount table: symbolic links in the directory above it are resolved (kubelet's
- * directory is often a link to another disk), the last component is kept as it is and not touched. Where that
- * directory does not exist, the path is returned unchanged but for `//`, `.` and `..`. Throws Failure
- * `host-timeout`, `host-failed`.
+ * directory is often a link to another disk), as far as that directory exists; the last component is kept as it is
+ * and not touched. Throws Failure `host-timeout`, `host-failed`.
  */
 export async function realPath(host: Host, path: string): Promise<string> {
+  return (await realPathBelow(host, path, '/')).path;
+}
+
+/** `realPath`, and where the directory `root` itself really is. */
+export async function realPathBelow(
+  host: Host,
+  path: string,
+  root: string,
+): Promise<{ readonly path: string; readonly root: string }> {
   const normal = withoutTrailingSlash(path);
-  if (normal === '/') return normal;
-  return join(await linkTarget(host, dirname(normal)), basename(normal));
+  const args = ['-m', '-z', '--', dirname(normal), root];
+  const [above = '', realRoot = ''] = (await runChecked(host, 'realpath', args)).split('\0');
+  return { path: normal === '/' ? normal : join(above, basename(normal)), root: realRoot };
 }
 
 /**

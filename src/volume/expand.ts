@@ -7,11 +7,12 @@ import { join } from 'node:path';
 import { Failure } from '../errors.ts';
 import * as verbs from '../flex/verbs.ts';
 import { growFileSystem } from '../mount/filesystem.ts';
-import { pathState, realPath } from '../mount/paths.ts';
+import { pathState } from '../mount/paths.ts';
 import { blockDeviceSize, fileSystemUsage } from '../mount/usage.ts';
 import { describeVolume, rememberedVolume } from './known.ts';
 import { attachOptions } from './options.ts';
 import type { VolumeParts } from './parts.ts';
+import { placeInUse } from './place.ts';
 import type { VolumeRecord } from './records.ts';
 import { isDeviceMount } from './stats.ts';
 
@@ -75,7 +76,7 @@ export async function expandVolume(parts: VolumeParts, request: ExpandRequest): 
  */
 export async function expandFileSystem(parts: VolumeParts, request: NodeExpandRequest): Promise<void> {
   const { volumeId, volumePath } = request;
-  const mountPoint = await realPath(parts.host, volumePath);
+  const mountPoint = await placeInUse(parts, 'volume_path', volumePath);
   const mounted = (await parts.host.mounts()).at(mountPoint);
   if (mounted === undefined && (await pathState(parts.host, mountPoint)).kind === 'missing') {
     throw new Failure('not-found', `volume ${volumeId} is not at ${volumePath}`);

@@ -17,6 +17,7 @@ import { holdSharedDevice, holdsSharedDevice, releaseSharedDevice, usesSharedDev
 import { isFinal } from './final.ts';
 import { mountOptions } from './options.ts';
 import type { PublishRequest, VolumeParts } from './parts.ts';
+import { placeToUse } from './place.ts';
 import { publishDevice } from './publish-device.ts';
 import { recallFor, remember } from './remember.ts';
 import { refuseOtherPublish } from './same-use.ts';
@@ -32,7 +33,7 @@ export async function publish(parts: VolumeParts, request: PublishRequest): Prom
   const driver = await parts.driver.current();
   await refuseOtherPublish(parts, request);
   const record = await recallFor(parts, request);
-  const mountPoint = await realPath(parts.host, request.targetPath);
+  const mountPoint = await placeToUse(parts, 'target_path', request.targetPath);
 
   let device = record.device;
   if (await isUsablyMounted(parts, mountPoint)) {

@@ -13,6 +13,7 @@ import { attach, detach } from './attach.ts';
 import { isFinal } from './final.ts';
 import { attachOptions, mountOptions } from './options.ts';
 import type { StageRequest, VolumeParts, VolumeUse } from './parts.ts';
+import { placeToUse } from './place.ts';
 import { recallFor, remember } from './remember.ts';
 import { refuseOtherStage } from './same-use.ts';
 
@@ -25,7 +26,7 @@ export async function stage(parts: VolumeParts, request: StageRequest): Promise<
   await refuseOtherStage(parts, request);
   const record = await recallFor(parts, request);
   const { stagingPath } = request;
-  const mountPoint = await realPath(parts.host, stagingPath);
+  const mountPoint = await placeToUse(parts, 'staging_target_path', stagingPath);
   const known = record.stagingPath === stagingPath ? record.device : undefined;
   const device = await stageAt(parts, request, {
     path: stagingPath,

@@ -7,9 +7,10 @@
  */
 import * as verbs from '../flex/verbs.ts';
 import { unmount } from '../mount/bind.ts';
-import { pathState, realPath } from '../mount/paths.ts';
+import { pathState } from '../mount/paths.ts';
 import { releaseSharedDevice, sharedDeviceOf } from './ephemeral.ts';
 import type { VolumeParts } from './parts.ts';
+import { placeInUse } from './place.ts';
 import { forgetTarget } from './remember.ts';
 import { refuseStillMounted, removeDirectory, removeTargetFile, takeAway } from './removal.ts';
 import { isDeviceMount } from './stats.ts';
@@ -27,7 +28,7 @@ export interface UnpublishRequest {
  */
 export async function unpublish(parts: VolumeParts, request: UnpublishRequest): Promise<void> {
   const { volumeId, targetPath } = request;
-  const mountPoint = await realPath(parts.host, targetPath);
+  const mountPoint = await placeInUse(parts, 'target_path', targetPath);
   const mounted = (await parts.host.mounts()).at(mountPoint);
   // What is mounted is not looked at: stat of a hung mount does not return.
   const kind = mounted === undefined ? (await pathState(parts.host, mountPoint)).kind : 'directory';

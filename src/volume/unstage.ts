@@ -5,9 +5,9 @@
  */
 import * as verbs from '../flex/verbs.ts';
 import { unmount } from '../mount/bind.ts';
-import { realPath } from '../mount/paths.ts';
 import { detach } from './attach.ts';
 import type { VolumeParts } from './parts.ts';
+import { placeInUse } from './place.ts';
 import { forgetStage } from './remember.ts';
 import { refuseStillMounted, removeDirectory, takeAway } from './removal.ts';
 
@@ -36,7 +36,7 @@ export async function unstageAt(
   path: string,
   detachHere: boolean,
 ): Promise<void> {
-  const mountPoint = await realPath(parts.host, path);
+  const mountPoint = await placeInUse(parts, 'staging_target_path', path);
   // Kubelet asks the driver only when something is mounted there.
   if ((await parts.host.mounts()).at(mountPoint) !== undefined) {
     const driver = await parts.driver.current();

@@ -56,6 +56,8 @@ describe('flexcsi serve', () => {
     socket = join(directory, 'csi.sock');
     args = [
       'serve',
+      '--kubelet-dir',
+      directory,
       '--driver',
       driver.file,
       '--endpoint',

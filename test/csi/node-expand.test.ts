@@ -75,7 +75,7 @@ describe.skipIf(lacks('mounts'))('NodeExpandVolume', () => {
     });
     const known: KnownVolume = { options: { id: 'from-pv' }, fsType: 'nfs', claimedBytes: 7n };
     const plugin = await startPlugin(
-      { driver: scenario.driver.file },
+      { driver: scenario.driver.file, kubeletDir: join(scenario.plugin.directory, 'kubelet') },
       { lookup: { find: async () => known } },
     );
     const target_path = scenario.target();

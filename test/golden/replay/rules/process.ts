@@ -21,6 +21,24 @@ const ownGroup: Rule = {
   }),
 };
 
+const nodeNamed: Rule = {
+  name: 'the driver finds the name of its node in NODE_NAME',
+  why: 'a driver that has to know its node must not take another name for it',
+  applies: ({ outcome }) => outcome.seen_by_driver?.env_names !== undefined,
+  instead: (expected, _record, session) => ({
+    ...expected,
+    checks: [
+      ...expected.checks,
+      ({ calls }) => {
+        const names = new Set(calls.map(({ env }) => env.get('NODE_NAME')));
+        return names.size === 1 && names.has(session.setting.node)
+          ? undefined
+          : `NODE_NAME was ${[...names]}`;
+      },
+    ],
+  }),
+};
+
 const endsAtExit: Rule = {
   name: "a call ends with the driver's exit",
   why: 'a child that is left behind must not hold a volume',
@@ -85,4 +103,4 @@ const startTold: Rule = {
   }),
 };
 
-export const processRules: readonly Rule[] = [ownGroup, endsAtExit, wholeGroupEnded, startTold];
+export const processRules: readonly Rule[] = [ownGroup, nodeNamed, endsAtExit, wholeGroupEnded, startTold];
