@@ -71,6 +71,7 @@ const taken = optionsTakenByNpm(process.env, [
   'config',
   'topology',
   'max-volumes-per-node',
+  'max-parallel',
 ]);
 if (taken.length > 0) {
   const options = taken.map((name) => `--${name}`).join(', ');

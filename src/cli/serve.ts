@@ -6,6 +6,7 @@ import { parseEndpoint } from '../csi/endpoint.ts';
 import { CsiServer } from '../csi/server.ts';
 import { errorMessage, Failure } from '../errors.ts';
 import { checkCsiName, csiName, flexNameOf } from '../flex/names.ts';
+import { Places } from '../flex/places.ts';
 import { SingleDriver } from '../flex/registry.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { createHost } from '../mount/host.ts';
@@ -73,6 +74,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
     log,
     timeoutMs: options.driverTimeout,
     failureRules,
+    places: new Places(options.maxParallel),
     nodeId: options.nodeId,
   });
   const volumes = new VolumeService({

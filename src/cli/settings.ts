@@ -21,6 +21,8 @@ export interface ServeOptions {
   readonly maxVolumesPerNode?: number;
   /** Milliseconds. */
   readonly driverTimeout: number;
+  /** Driver calls at once. */
+  readonly maxParallel: number;
   readonly fsGroupKey: 'current' | 'legacy' | 'both';
   readonly fsGroupChangePolicy: 'Always' | 'OnRootMismatch';
   readonly logLevel: LogLevel;
@@ -102,6 +104,14 @@ export function addServeOptions(command: Command): Command {
     )
     .addOption(
       new Option(
+        '--max-parallel <number>',
+        'how many driver calls run at once; one that has run for 30 s no longer counts',
+      )
+        .argParser(parseParallel)
+        .default(32),
+    )
+    .addOption(
+      new Option(
         '--fs-group-key <which>',
         "the option key of the pod's group: kubernetes.io/mounterArgs.FsGroup, the older kubernetes.io/fsGroup, or both",
       )
@@ -126,6 +136,12 @@ export function addServeOptions(command: Command): Command {
         .choices(logFormats)
         .default('json'),
     );
+}
+
+function parseParallel(text: string): number {
+  const number = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (number < 1 || number > 1024) throw new InvalidArgumentError('expected a whole number from 1 to 1024');
+  return number;
 }
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;

@@ -10,6 +10,7 @@ import { driverEnvironment } from './environment.ts';
 import type { Fields } from './fields.ts';
 import { invoke } from './invoke.ts';
 import type { Options } from './options.ts';
+import type { Places } from './places.ts';
 import { redactArgument } from './redact.ts';
 import { oneLine } from './text.ts';
 import { type Call, type ExtensionVerb, extended, init, type Verb } from './verbs.ts';
@@ -27,6 +28,8 @@ export interface DriverSettings {
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** The node's name for the driver's environment; empty when there is none. */
   readonly nodeId?: string | undefined;
+  /** Places for the calls of this driver and of others; without them any number runs. `init` needs none. */
+  readonly places?: Places | undefined;
   /** gRPC codes for failures of a driver that does not name them itself. */
   readonly failureRules?: readonly FailureRule[] | undefined;
 }
@@ -130,7 +133,10 @@ async function execute(
   const { file, run, timeoutMs, env = driverEnvironment(process.env, settings.nodeId) } = settings;
   let ended: Ended;
   try {
-    ended = await invoke({ file, run, timeoutMs, env, optionsOnStdin }, call);
+    const start = () => invoke({ file, run, timeoutMs, env, optionsOnStdin }, call);
+    // Without init nothing else can be done: it does not wait for what hangs.
+    const { places } = settings;
+    ended = await (places === undefined || call.verb === 'init' ? start() : places.use(start));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const message = `driver ${settings.name}: ${call.verb} was not started: ${error.message}`;

@@ -339,6 +339,7 @@ describe('flexcsi --help', () => {
       '--state-dir',
       '--kubelet-dir',
       '--driver-timeout',
+      '--max-parallel',
       '--fs-group-key',
       '--fs-group-change-policy',
       '--config',

@@ -39,6 +39,7 @@ export async function startPlugin(options: PluginOptions, parts: ServeParts = {}
     stateDir: join(directory, 'state'),
     kubeletDir: join(directory, 'kubelet'),
     driverTimeout: 60_000,
+    maxParallel: 32,
     fsGroupKey: 'current',
     fsGroupChangePolicy: 'Always',
     logLevel: 'silent',

@@ -101,6 +101,7 @@ async function play(options: DemoOptions, directory: string): Promise<number> {
       stateDir: join(directory, 'state'),
       kubeletDir,
       driverTimeout: 60_000,
+      maxParallel: 32,
       fsGroupKey: 'current',
       fsGroupChangePolicy: 'Always',
       logLevel: 'silent',

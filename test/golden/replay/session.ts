@@ -100,6 +100,7 @@ export class Session {
         kubeletDir,
         nodeId: setting.node,
         driverTimeout: setting.timeoutMs,
+        maxParallel: 32,
         ...(setting.groupPolicy === undefined ? {} : { fsGroupChangePolicy: setting.groupPolicy }),
         ...csiNameOf(name),
       },
