@@ -37,6 +37,8 @@ export type FailureKind =
   | 'expand-unknown'
   /** A call failed, and what it had mounted could not be taken back. */
   | 'undo-failed'
+  /** More calls at once than flexcsi takes. */
+  | 'overloaded'
   /** flexcsi is ending: it takes no new calls. */
   | 'draining';
 

@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { encodeOptions } from '../src/flex/options.ts';
 import { createMask } from '../src/secrets.ts';
+
+const percent = (text: string): string =>
+  [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0').toUpperCase()}`).join('');
 
 describe('createMask', () => {
   const secret = 'p&<s\'w "ö\\/rd';
@@ -14,11 +18,22 @@ describe('createMask', () => {
     ['in a form', encodeURIComponent(secret).replaceAll('%20', '+')],
     ['in JSON', JSON.stringify(secret)],
     ['in the trace of a shell', `'${secret.replaceAll("'", "'\\''")}'`],
+    ['in a JSON string in a JSON string', JSON.stringify(JSON.stringify(secret))],
+    ['in a JSON string four times', [1, 2, 3, 4].reduce((text) => JSON.stringify(text), secret)],
+    ['in the options of a driver', encodeOptions({ key: secret })],
+    ['URL-encoded to the last character', percent(secret)],
+    ['URL-encoded in small letters', percent(secret).toLowerCase()],
+    ['URL-encoded as a path', encodeURIComponent(secret).replaceAll('%2F', '/')],
+    [
+      'all in \\u',
+      [...secret].map((one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`).join(''),
+    ],
+    ['in the trace of a shell in JSON', JSON.stringify(secret.replaceAll("'", "'\\''"))],
   ])('hides a value %s', (_how, form) => {
     const text = mask(`before ${form} after`);
     expect(text).toContain('***');
     expect(text).not.toContain(form);
-    expect(text).toMatch(/^before .*after$/);
+    expect(text).toMatch(/^before ['"\\{}key:]*\*\*\*['"\\{}]* after$/);
   });
 
   it('hides each line of a long value, and the value without its last line break', () => {
@@ -41,6 +56,21 @@ describe('createMask', () => {
     expect(createMask(Array.from({ length: 500 }, (_, n) => `value-${n}-of-many`))('value-77-of-many')).toBe(
       '***',
     );
+  });
+
+  // Values are a client's, texts a driver's: no pair of them may stop the process.
+  it.each([
+    ['backslashes', '\\'.repeat(300), '\\'.repeat(100_000)],
+    ['quotes', "'".repeat(300), "'\\''".repeat(30_000)],
+    ['percent signs', '%'.repeat(300), '%25'.repeat(50_000)],
+    ['one letter', 'a'.repeat(300), 'a'.repeat(500_000)],
+  ])('takes no time for many %s', (_what, value, text) => {
+    expect(createMask([value])(text).length).toBeLessThan(text.length);
+  });
+
+  it('leaves the rest of the text as it is', () => {
+    const text = 'é €\\n\\u0041 100% {"a":"b\\"c"} hunter2 \\u00e9';
+    expect(createMask(['hunter2'])(text)).toBe(text.replace('hunter2', '***'));
   });
 
   it('changes nothing without a value', () => {

@@ -17,6 +17,9 @@ export interface CallContext {
   readonly cancelled: AbortSignal;
 }
 
+/** Calls at once. Each waits for its volume and holds its request, at most 4 MiB. */
+const MOST_CALLS = 1_000;
+
 /** Lets calls in until the drain begins, and knows when the last one has left. */
 export class Gate {
   #open = true;
@@ -26,10 +29,16 @@ export class Gate {
   /**
    * Answers what to call at the end of the call.
    *
-   * @throws {Failure} `draining` once closed.
+   * @throws {Failure} `draining` once closed, `overloaded` when too many are inside.
    */
   enter(): () => void {
     if (!this.#open) throw new Failure('draining', 'flexcsi is shutting down: it takes no new calls');
+    if (this.#inside >= MOST_CALLS) {
+      throw new Failure(
+        'overloaded',
+        `flexcsi is serving ${MOST_CALLS} calls at once, and takes no more; try again later`,
+      );
+    }
     this.#inside += 1;
     return () => {
       this.#inside -= 1;

@@ -56,6 +56,7 @@ const usual: Codes = {
   'expand-unknown': status.INTERNAL,
   'undo-failed': status.UNAVAILABLE,
   draining: status.UNAVAILABLE,
+  overloaded: status.UNAVAILABLE,
 };
 
 /** The resizer gives a volume up for good on INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE and FAILED_PRECONDITION. */

@@ -10,6 +10,7 @@ const pending: ReadonlySet<FailureKind> = new Set([
   'host-timeout',
   'undo-failed',
   'draining',
+  'overloaded',
   'node-full',
   'bad-token',
 ]);

@@ -23,6 +23,7 @@ const kinds: Record<FailureKind, keyof typeof status> = {
   'expand-unknown': 'INTERNAL',
   'undo-failed': 'UNAVAILABLE',
   draining: 'UNAVAILABLE',
+  overloaded: 'UNAVAILABLE',
 };
 
 describe('codeOf', () => {
