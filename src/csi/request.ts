@@ -151,6 +151,9 @@ export function volumeOptions(context: Readonly<Record<string, string>>): Record
   return Object.fromEntries(options);
 }
 
+/** How the driver is told the size. */
+const SIZE_KEYS = /^request(Bytes|MiB|GiB)$/;
+
 /** Parameters that a sidecar adds, such as `csi.storage.k8s.io/pvc/name`. */
 const SIDECAR_KEYS = /^csi\.storage\.k8s\.io\//;
 
@@ -166,10 +169,10 @@ export function requireParameters(
 ): Readonly<Record<string, string>> {
   for (const [key, value] of Object.entries(parameters)) {
     if (!SIDECAR_KEYS.test(key)) refuseReserved(field, key);
-    if (key.startsWith(ownKeyPrefix)) {
+    if (key.startsWith(ownKeyPrefix) || SIZE_KEYS.test(key)) {
       throw new Failure(
         'invalid-request',
-        `${field} key ${JSON.stringify(key.slice(0, 200))}: keys that begin with ${ownKeyPrefix} are flexcsi's own`,
+        `${field} key ${JSON.stringify(key.slice(0, 200))}: this key, and those that begin with ${ownKeyPrefix}, are flexcsi's own`,
       );
     }
     checkText(`${field} key ${JSON.stringify(key.slice(0, 200))}`, value, ARGUMENT_BYTES);

@@ -52,7 +52,8 @@ export async function expandVolume(parts: VolumeParts, request: ExpandRequest): 
     throw new Failure('not-found', `volume ${volumeId} is not there`);
   }
   const says = typeof described === 'string' ? undefined : described;
-  const volumeOptions = remembered?.options ?? says?.options;
+  // A driver that knows the volume and names no options needs none.
+  const volumeOptions = remembered?.options ?? (says && (says.options ?? {}));
   if (volumeOptions === undefined) throw unknown(volumeId, 'options');
   const oldBytes =
     remembered?.capacityBytes ??

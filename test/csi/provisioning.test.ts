@@ -221,7 +221,11 @@ describe('CreateVolume', () => {
     ],
     [
       { parameters: { 'csi/limitBytes': '1' } },
-      'parameters key "csi/limitBytes": keys that begin with csi/ are flexcsi\'s own',
+      'parameters key "csi/limitBytes": this key, and those that begin with csi/, are flexcsi\'s own',
+    ],
+    [
+      { parameters: { requestBytes: '5' } },
+      expect.stringContaining('parameters key "requestBytes": this key'),
     ],
     [
       { mutable_parameters: { iops: '5' } },
