@@ -5,6 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { parseEndpoint } from '../csi/endpoint.ts';
 import { CsiServer } from '../csi/server.ts';
 import { errorMessage, Failure } from '../errors.ts';
+import type { FailureRule } from '../flex/codes.ts';
 import { checkCsiName, csiName, flexNameOf } from '../flex/names.ts';
 import { Places } from '../flex/places.ts';
 import { SingleDriver } from '../flex/registry.ts';
@@ -14,6 +15,7 @@ import { createRun, type Run } from '../process.ts';
 import { bootId } from '../state/boot.ts';
 import { makePrivateDirectory } from '../state/directory.ts';
 import { RecordStore } from '../state/records.ts';
+import { VolumeLocks } from '../volume/lock.ts';
 import { noLookup, type VolumeLookup } from '../volume/parts.ts';
 import {
   attachedSchema,
@@ -63,8 +65,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   const stateDir = join(resolveHere(options.stateDir), name);
   await requireWritable(stateDir);
 
-  const failureRules =
-    options.config === undefined ? [] : rulesFor(await loadConfig(resolveHere(options.config)), flexName);
+  const failureRules = await readRules(options.config, flexName, log);
   const limit =
     options.maxVolumesPerNode === undefined ? {} : { maxVolumesPerNode: options.maxVolumesPerNode };
   const driver = new SingleDriver({
@@ -84,6 +85,8 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
     shared: new RecordStore(join(stateDir, 'ephemeral'), sharedDeviceSchema, log),
     provisioned: new RecordStore(join(stateDir, 'provisioned'), provisionRecordSchema, log),
     attached: new RecordStore(join(stateDir, 'attached'), attachedSchema, log),
+    nodeTurns: new VolumeLocks('node'),
+    attaching: new Set(),
     lookup: parts.lookup ?? noLookup,
     settings: {
       csiName: name,
@@ -114,6 +117,24 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
       driver.release();
     },
   };
+}
+
+async function readRules(
+  file: string | undefined,
+  flexName: string,
+  log: Logger,
+): Promise<readonly FailureRule[]> {
+  if (file === undefined) return [];
+  const config = await loadConfig(resolveHere(file));
+  const rules = rulesFor(config, flexName);
+  const entries = [...config.failures.keys()];
+  if (config.failures.has(flexName)) log.info({ file, rules: rules.length }, 'failure rules read');
+  else
+    log.warn(
+      { file, driver: flexName, entries },
+      'the configuration has no entry for this driver (by its FlexVolume name)',
+    );
+  return rules;
 }
 
 /** How long the socket waits for the driver's `init`, so that its first clients find it ready. */

@@ -2,6 +2,7 @@
 import { Failure } from '../errors.ts';
 import type { DescribedSnapshot, DescribedVolume } from '../flex/described.ts';
 import type { Segments } from '../flex/topology.ts';
+import type { Logger } from '../log.ts';
 
 /** CSI, "Size limits": bytes of a string, and of all keys and values of a map. */
 const TEXT_BYTES = 128;
@@ -47,7 +48,7 @@ function checkText(what: string, text: string): string {
   if (bytes <= TEXT_BYTES) return text;
   throw new Failure(
     'driver-unclear',
-    `the driver's "${what}" ${JSON.stringify(text.slice(0, 40))}… has ${bytes} bytes, and CSI allows ${TEXT_BYTES}`,
+    `the driver's "${what}" has ${bytes} bytes, and CSI allows ${TEXT_BYTES}`,
   );
 }
 
@@ -61,4 +62,23 @@ export function checkMap<Values extends Readonly<Record<string, string>>>(what: 
     'driver-unclear',
     `the driver's ${what} have ${bytes} bytes in all, and CSI allows ${MAP_BYTES}`,
   );
+}
+
+/** The message of an entry of a list; undefined, and a line in the log, when it cannot be made of this one. */
+export function unlessUnusable<Message>(
+  log: Logger,
+  what: string,
+  id: string,
+  make: () => Message | undefined,
+): Message | undefined {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    log.warn(
+      { [what]: id.slice(0, 300), problem: error.message },
+      'left out of a list: the driver describes it wrongly',
+    );
+    return undefined;
+  }
 }

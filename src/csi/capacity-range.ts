@@ -5,6 +5,7 @@ import type { CapacityRange__Output } from './generated/csi/v1/CapacityRange.ts'
 export interface SizeRange {
   /** What is asked for: what is required, or the limit where that alone is set. Undefined: nothing is. */
   readonly requestBytes?: bigint;
+  readonly requiredBytes?: bigint;
   readonly limitBytes?: bigint;
 }
 
@@ -32,6 +33,7 @@ export function sizeRange(range: CapacityRange__Output | null): SizeRange {
   const request = required === 0n ? limit : required;
   return {
     ...(request === 0n ? {} : { requestBytes: request }),
+    ...(required === 0n ? {} : { requiredBytes: required }),
     ...(limit === 0n ? {} : { limitBytes: limit }),
   };
 }

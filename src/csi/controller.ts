@@ -87,8 +87,8 @@ export function controllerHandlers(
         const volumeId = requireText('volume_id', request.volume_id);
         const requiredBytes = requireSize(request.capacity_range);
         const access = accessOf(request.volume_capability);
-        const onNode = await volumes.expandVolume({ volumeId, requiredBytes, ...access }, cancelled);
-        return { capacity_bytes: requiredBytes.toString(), node_expansion_required: onNode };
+        const grown = await volumes.expandVolume({ volumeId, requiredBytes, ...access }, cancelled);
+        return { capacity_bytes: grown.bytes.toString(), node_expansion_required: grown.onNode };
       },
     ),
 

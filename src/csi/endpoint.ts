@@ -1,4 +1,5 @@
 /** The unix socket of a plugin: found free, made for its owner only, put in place whole, removed if it is still ours. */
+import { createHash } from 'node:crypto';
 import { lstat, rename, stat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
@@ -30,12 +31,27 @@ export function parseEndpoint(endpoint: string): string {
   return path;
 }
 
-/** A name beside the socket, to bind before it is put in place. Never longer than the path itself may be. */
+/**
+ * A name beside the socket, to bind before it is put in place. Never longer than the path itself may be. Always the
+ * same for a path: what a process leaves that was killed before it was ready, the next one finds.
+ */
 export function temporaryName(path: string): string {
-  const random = Math.random()
-    .toString(36)
-    .slice(2, 2 + Math.max(4, basename(path).length - 1));
-  return join(dirname(path), `.${random}`.slice(0, Math.max(5, basename(path).length)));
+  const hash = createHash('sha256').update(basename(path)).digest('hex');
+  return join(dirname(path), `.${hash}`.slice(0, Math.max(5, basename(path).length)));
+}
+
+/**
+ * Removes the socket that an earlier process has left at a temporary name.
+ *
+ * @throws {Failure} `precondition` as `requireFree`, when it is served: by a plugin that is just starting.
+ */
+export async function removeStale(path: string): Promise<void> {
+  await requireFree(path);
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+  }
 }
 
 /**

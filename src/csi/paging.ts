@@ -22,14 +22,14 @@ const PAGE_BYTES = 2 * 1024 * 1024;
 const PREFIX = 'after-';
 
 /**
- * One page of a list, as messages.
+ * One page of a list, as messages. An entry without a message is left out.
  *
  * @throws {Failure} `bad-token` for a token that is none of ours, `invalid-request` for a negative `max_entries`.
  */
 export function pageOf<Entry, Message extends object>(
   all: readonly Entry[],
   idOf: (entry: Entry) => string,
-  messageOf: (entry: Entry) => Message,
+  messageOf: (entry: Entry) => Message | undefined,
   { max_entries, starting_token }: PageRequest,
 ): Page<Message> {
   if (max_entries < 0) throw new Failure('invalid-request', 'max_entries must not be negative');
@@ -38,17 +38,19 @@ export function pageOf<Entry, Message extends object>(
     .map((entry) => ({ entry, hash: createHash('sha256').update(idOf(entry)).digest('hex') }))
     .filter(({ hash }) => hash > after)
     .sort((a, b) => (a.hash < b.hash ? -1 : 1));
-  const page: Message[] = [];
+  const most = max_entries === 0 ? Number.POSITIVE_INFINITY : max_entries;
+  const entries: Message[] = [];
   let bytes = 0;
-  for (const { entry } of rest.slice(0, max_entries === 0 ? undefined : max_entries)) {
+  let last = '';
+  for (const { entry, hash } of rest) {
+    if (entries.length === most) return { entries, next_token: PREFIX + last };
     const message = messageOf(entry);
-    bytes += Buffer.byteLength(JSON.stringify(message));
-    if (page.length > 0 && bytes > PAGE_BYTES) break;
-    page.push(message);
+    bytes += message === undefined ? 0 : Buffer.byteLength(JSON.stringify(message));
+    if (entries.length > 0 && bytes > PAGE_BYTES) return { entries, next_token: PREFIX + last };
+    if (message !== undefined) entries.push(message);
+    last = hash;
   }
-  const last = rest[page.length - 1];
-  const isAll = last === undefined || page.length === rest.length;
-  return { entries: page, next_token: isAll ? '' : `${PREFIX}${last.hash}` };
+  return { entries, next_token: '' };
 }
 
 /** The hash that a token stands for; smaller than all others for none. */

@@ -1,8 +1,9 @@
 /** The Controller's RPCs on volumes as such: create, delete, describe, list, modify, and the room there is. */
 import { Failure } from '../errors.ts';
+import type { DescribedVolume } from '../flex/described.ts';
 import type { Logger } from '../log.ts';
 import type { VolumeService } from '../volume/service.ts';
-import { volumeMessage } from './answers.ts';
+import { unlessUnusable, volumeMessage } from './answers.ts';
 import type { CsiCapabilities } from './capabilities.ts';
 import { sizeRange } from './capacity-range.ts';
 import type { ControllerHandlers } from './generated/csi/v1/Controller.ts';
@@ -39,6 +40,12 @@ export function provisioningHandlers(
     }
   };
 
+  /** CSI: a plugin that names places has to say that it does. */
+  const placedAsOffered = async (): Promise<(volume: DescribedVolume) => DescribedVolume> => {
+    const names = (await capabilities()).services.includes('VOLUME_ACCESSIBILITY_CONSTRAINTS');
+    return (volume) => (names ? volume : { ...volume, topology: [] });
+  };
+
   const publishesNodes = async (): Promise<boolean> =>
     (await capabilities()).controller.includes('LIST_VOLUMES_PUBLISHED_NODES');
 
@@ -71,11 +78,12 @@ export function provisioningHandlers(
         await requireMutable(mutable);
         const source = await sourceOf(request.volume_content_source, await capabilities());
         const secrets = checkSecrets(request.secrets);
-        const range = sizeRange(request.capacity_range);
+        const { requiredBytes, limitBytes } = sizeRange(request.capacity_range);
         const volume = await volumes.provision(
           {
             ...wantedOf(wishes),
-            ...range,
+            ...(requiredBytes === undefined ? {} : { requestBytes: requiredBytes }),
+            ...(limitBytes === undefined ? {} : { limitBytes }),
             ...source,
             name,
             parameters: { ...parameters, ...mutable },
@@ -86,7 +94,7 @@ export function provisioningHandlers(
           },
           cancelled,
         );
-        return { volume: volumeMessage(name, { ...volume, ...source }) };
+        return { volume: volumeMessage(name, { ...(await placedAsOffered())(volume), ...source }) };
       },
     ),
 
@@ -124,20 +132,24 @@ export function provisioningHandlers(
         const volume = await volumes.getVolume(volumeId);
         if (volume === undefined) throw new Failure('not-found', `volume ${volumeId} is not there`);
         const published_node_ids = (await publishesNodes()) ? [...volume.nodes] : [];
-        return { volume: volumeMessage(volumeId, volume), status: { published_node_ids } };
+        const placed = await placedAsOffered();
+        return { volume: volumeMessage(volumeId, placed(volume)), status: { published_node_ids } };
       },
     ),
 
     ListVolumes: unary('ListVolumes', parts, async (request: ListVolumesRequest__Output) => {
       await require('LIST_VOLUMES', 'listvolumes');
       const shows = await publishesNodes();
+      const placed = await placedAsOffered();
       return pageOf(
         await volumes.listVolumes(),
-        ({ volumeId }) => volumeId,
-        (volume) => ({
-          volume: volumeMessage(volume.volumeId, volume),
-          ...(shows ? { status: { published_node_ids: [...volume.nodes] } } : {}),
-        }),
+        ({ id }) => id,
+        (listed) =>
+          unlessUnusable(parts.log, 'volume', listed.id, () => {
+            const volume = placed(listed.read());
+            const status = shows ? { status: { published_node_ids: [...volume.nodes] } } : {};
+            return { volume: volumeMessage(listed.id, volume), ...status };
+          }),
         request,
       );
     }),

@@ -1,7 +1,7 @@
 /** Reads requests: what is required, what a field may hold, what of it reaches the driver. Pure. */
 import { Failure } from '../errors.ts';
-import { ownKeyPrefix, type Secrets } from '../flex/extended-options.ts';
-import { mountFlagsKey } from '../flex/options.ts';
+import type { Secrets } from '../flex/extended-options.ts';
+import { isKubernetes, mountFlagsKey, ownKeyPrefix } from '../flex/options.ts';
 import { checkSegments, type Segments } from '../flex/topology.ts';
 import type { VolumeUse } from '../volume/parts.ts';
 import type { Topology__Output } from './generated/csi/v1/Topology.ts';
@@ -186,8 +186,7 @@ export function ownParameters(parameters: Readonly<Record<string, string>>): Rec
 }
 
 function refuseReserved(field: string, key: string): void {
-  const namespace = key.includes('/') ? key.slice(0, key.indexOf('/')) : key;
-  if (!/\.(kubernetes|k8s)\.io$/.test(`.${namespace.toLowerCase()}`)) return;
+  if (!isKubernetes(key)) return;
   throw new Failure(
     'invalid-request',
     `${field} key ${JSON.stringify(key.slice(0, 200))} is reserved for Kubernetes; use a key without kubernetes.io or k8s.io before the slash`,

@@ -5,7 +5,7 @@ import type { Logger } from '../log.ts';
 import type { VolumeService } from '../volume/service.ts';
 import { type CsiCapabilities, csiCapabilities, type Mode, type Served } from './capabilities.ts';
 import { controllerHandlers } from './controller.ts';
-import { putInPlace, requireFree, temporaryName } from './endpoint.ts';
+import { putInPlace, removeStale, requireFree, temporaryName } from './endpoint.ts';
 import { Gate } from './handler.ts';
 import { identityHandlers, type PluginDescription } from './identity.ts';
 import { nodeHandlers } from './node.ts';
@@ -49,6 +49,7 @@ export class CsiServer {
    */
   static async bind(settings: CsiServerSettings, volumes: VolumeService, log: Logger): Promise<CsiServer> {
     await requireFree(settings.socket);
+    await removeStale(temporaryName(settings.socket));
     const server = new CsiServer(settings, volumes, log);
     server.#addServices();
     await server.#bind();

@@ -2,7 +2,7 @@
 import { Failure } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { VolumeService } from '../volume/service.ts';
-import { snapshotMessage } from './answers.ts';
+import { snapshotMessage, unlessUnusable } from './answers.ts';
 import type { CsiCapabilities } from './capabilities.ts';
 import type { ControllerHandlers } from './generated/csi/v1/Controller.ts';
 import type { CreateSnapshotRequest__Output } from './generated/csi/v1/CreateSnapshotRequest.ts';
@@ -58,15 +58,15 @@ export function snapshotHandlers(
       await require('LIST_SNAPSHOTS', 'listsnapshots');
       const { snapshot_id, source_volume_id } = request;
       const all = await volumes.listSnapshots({ secrets: checkSecrets(request.secrets), mask });
-      const wanted = all.filter(
-        ({ snapshotId, sourceVolume }) =>
-          (snapshot_id === '' || snapshot_id === snapshotId) &&
-          (source_volume_id === '' || source_volume_id === sourceVolume),
-      );
       return pageOf(
-        wanted,
-        ({ snapshotId }) => snapshotId,
-        (snapshot) => ({ snapshot: snapshotMessage(snapshot) }),
+        all.filter(({ id }) => snapshot_id === '' || snapshot_id === id),
+        ({ id }) => id,
+        (listed) =>
+          unlessUnusable(parts.log, 'snapshot', listed.id, () => {
+            const snapshot = listed.read();
+            const isWanted = source_volume_id === '' || source_volume_id === snapshot.sourceVolume;
+            return isWanted ? { snapshot: snapshotMessage(snapshot) } : undefined;
+          }),
         request,
       );
     }),
@@ -75,7 +75,7 @@ export function snapshotHandlers(
       await require('GET_SNAPSHOT', 'listsnapshots');
       const id = requireText('snapshot_id', request.snapshot_id);
       const all = await volumes.listSnapshots({ secrets: checkSecrets(request.secrets), mask });
-      const snapshot = all.find(({ snapshotId }) => snapshotId === id);
+      const snapshot = all.find((listed) => listed.id === id)?.read();
       if (snapshot === undefined) throw new Failure('not-found', `snapshot ${id} is not there`);
       return { snapshot: snapshotMessage(snapshot) };
     }),

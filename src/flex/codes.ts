@@ -6,7 +6,6 @@ import { createContext, Script } from 'node:vm';
 import { errorMessage } from '../errors.ts';
 import type { Fields } from './fields.ts';
 import { JsonNumber, kindOf } from './json.ts';
-import { oneLine } from './text.ts';
 
 /** gRPC's codes in the order of their numbers, without OK: a failure is none. */
 export const codeNames = [
@@ -93,16 +92,14 @@ export function codeOfMessage(
 
 /**
  * The `code` of an answer. Never throws: drivers were written when nobody read this field, and theirs may be
- * anything. What is no name of a code comes back as `unknown`, short, on one line, in the driver's own words: mask
- * secrets before it is shown.
+ * anything. What is no name of a code comes back as `unknown`, in the driver's own words and as long as they are:
+ * mask secrets, then cut it, before it is shown.
  */
 export function codeOfAnswer(fields: Fields): { readonly code?: CodeName; readonly unknown?: string } {
   const value = fields.values('code').findLast((one) => one !== null) ?? null;
   if (value === null) return {};
-  if (value instanceof JsonNumber) return { unknown: oneLine(value.text, UNKNOWN_BYTES) };
+  if (value instanceof JsonNumber) return { unknown: value.text };
   if (typeof value !== 'string') return { unknown: `a JSON ${kindOf(value)}` };
   const code = codeNamed(value);
-  return code === undefined ? { unknown: oneLine(value, UNKNOWN_BYTES) } : { code };
+  return code === undefined ? { unknown: value } : { code };
 }
-
-const UNKNOWN_BYTES = 60;

@@ -1,7 +1,7 @@
 /** What drivers answer of volumes, snapshots and room: the fields of the extension verbs' answers. */
 import { Failure } from '../errors.ts';
 import type { Fields } from './fields.ts';
-import type { Options } from './options.ts';
+import { isReserved, type Options } from './options.ts';
 import { checkSegments, readTopologies, type Segments } from './topology.ts';
 
 export interface DescribedVolume {
@@ -39,6 +39,16 @@ export interface Room {
 export function readVolume(fields: Fields): DescribedVolume {
   const capacityBytes = sizeOf(fields, 'capacityBytes');
   const options = fields.map('options');
+  for (const key of Object.keys(options ?? {})) {
+    // They would come back as options of the volume, and pass for secrets and for another pod's identity.
+    if (isReserved(key)) {
+      const name = `${fields.path}options`;
+      throw new Failure(
+        'driver-failed',
+        `the answer's "${name}" must not have the key ${JSON.stringify(key)}, which is reserved`,
+      );
+    }
+  }
   const sourceVolume = fields.string('sourceVolume');
   const sourceSnapshot = fields.string('sourceSnapshot');
   return {
@@ -87,15 +97,22 @@ export function readRoom(fields: Fields): Room {
   };
 }
 
-/** The volumes of `listvolumes`, each with its id. */
-export function readVolumes(fields: Fields): (DescribedVolume & { readonly volumeId: string })[] {
-  const entries = required(fields, 'volumes', 'a list of objects', fields.objects('volumes'));
-  return entries.map((entry) => ({ volumeId: requireText(entry, 'volume'), ...readVolume(entry) }));
+/** An entry of a list. One that cannot be used must not spoil the others: its `read` throws. */
+export interface Listed<Described> {
+  readonly id: string;
+  read(): Described;
 }
 
-export function readSnapshots(fields: Fields): DescribedSnapshot[] {
+/** The volumes of `listvolumes`. */
+export function readVolumes(fields: Fields): Listed<DescribedVolume>[] {
+  const entries = required(fields, 'volumes', 'a list of objects', fields.objects('volumes'));
+  return entries.map((entry) => ({ id: requireText(entry, 'volume'), read: () => readVolume(entry) }));
+}
+
+/** The snapshots of `listsnapshots`. */
+export function readSnapshots(fields: Fields): Listed<DescribedSnapshot>[] {
   const entries = required(fields, 'snapshots', 'a list of objects', fields.objects('snapshots'));
-  return entries.map((entry) => readSnapshot(entry));
+  return entries.map((entry) => ({ id: requireText(entry, 'snapshot'), read: () => readSnapshot(entry) }));
 }
 
 function requireText(fields: Fields, name: string, implied?: string): string {

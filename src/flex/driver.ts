@@ -171,7 +171,14 @@ async function execute(
     return fail('driver-unclear', verdict.text + cause, ended.output);
   }
   if (parsed.answer.status === 'Success') return fail('driver-unclear', verdict.text, undefined);
-  const reason = parsed.answer.message === '' ? '(the driver gives none)' : '';
+  const { status } = parsed.answer;
+  const hint =
+    status === ''
+      ? ', the answer has no "status"'
+      : isAlmostSuccess(status)
+        ? ', it has to be spelt Success'
+        : '';
+  const reason = parsed.answer.message === '' ? `(the driver gives none${hint})` : '';
   return fail('driver-failed', `${verdict.text}${reason} (${describeEnd(ended)})`, undefined);
 }
 
@@ -189,7 +196,7 @@ function failureCode(
   const { code, unknown } = parsed.ok ? codeOfAnswer(parsed.answer.fields) : {};
   if (unknown !== undefined) {
     log.warn(
-      { driver: name, verb, code: mask(unknown) },
+      { driver: name, verb, code: oneLine(mask(unknown), 60) },
       "the answer's code is no gRPC code's name: ignored",
     );
   }
@@ -201,6 +208,10 @@ function failureCode(
     );
   // "lvs: command not found" must not pass for a volume that is gone: detaching and deleting would be skipped.
   return !parsed.ok && told === 'NOT_FOUND' ? undefined : told;
+}
+
+function isAlmostSuccess(status: string): boolean {
+  return ['success', 'ok'].includes(status.trim().toLowerCase());
 }
 
 /** What usually lies behind an end without a word. */

@@ -2,9 +2,6 @@
 import { mountFlagsKey, type Options, secretKeyPrefix } from './options.ts';
 import { formatTopologies, type Segments } from './topology.ts';
 
-/** Keys that only flexcsi writes begin with this. */
-export const ownKeyPrefix = 'csi/';
-
 export type Secrets = Readonly<Record<string, string>>;
 
 /** A volume as a request wants it, or as room is asked for. */

@@ -1,6 +1,6 @@
 /** What a driver says in `init` beyond kubelet's capabilities: the verbs and facts that make it a CSI driver. */
 import { Failure } from '../errors.ts';
-import type { Fields } from './fields.ts';
+import { type Fields, foldName } from './fields.ts';
 import { JsonNumber } from './json.ts';
 import { checkSegments, readTopologies, type Segments } from './topology.ts';
 
@@ -28,6 +28,14 @@ export interface Extensions {
   readonly problems: readonly string[];
 }
 
+const known: ReadonlySet<string> = new Set(
+  [
+    ...['attach', 'selinuxRelabel', 'fsGroup', 'requiresFSResize', 'supportsMetrics'],
+    ...['provision', 'clone', 'snapshot', 'getvolume', 'listvolumes', 'publishednodes', 'listsnapshots'],
+    ...['getcapacity', 'modifyvolume', 'topology', 'maxVolumesPerNode', 'secrets'],
+  ].map(foldName),
+);
+
 /** Of a driver that knows nothing of all this. */
 export const noExtensions: Extensions = {
   provision: false,
@@ -48,7 +56,10 @@ export const noExtensions: Extensions = {
  * same driver must go on running under both. What cannot be used is left out and told in `problems`.
  */
 export function readExtensions(fields: Fields): Extensions {
-  const problems: string[] = [];
+  const problems = [...fields.names()]
+    .filter((name) => !known.has(name))
+    .slice(0, 5)
+    .map((name) => `capability ${JSON.stringify(name.slice(0, 60))} is not known: a spelling mistake?`);
   const flag = (name: string): boolean => {
     const value = lastOf(fields, name);
     if (value === undefined || typeof value === 'boolean') return value ?? false;

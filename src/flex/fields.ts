@@ -114,7 +114,7 @@ export class Fields {
   #require<T>(name: string, expected: string, value: Json, read: (value: Json) => T | undefined): T {
     const typed = read(value);
     if (typed !== undefined) return typed;
-    const found = value instanceof JsonNumber ? `the number ${value.text.slice(0, 40)}` : describe(value);
+    const found = value instanceof JsonNumber ? `the number ${value.text}` : describe(value);
     throw new Failure(
       'driver-failed',
       `the answer's "${this.path}${name}" must be ${expected}, but is ${found}`,

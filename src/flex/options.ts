@@ -41,6 +41,23 @@ export interface DriverOptionsInput {
 export const secretKeyPrefix = 'kubernetes.io/secret/';
 export const mountFlagsKey = 'csi/mountOptions';
 
+/** Keys that only flexcsi writes begin with this. */
+export const ownKeyPrefix = 'csi/';
+
+/**
+ * Whether a volume's own option must not have this key: those in Kubernetes' namespaces, which the API server
+ * refuses in FlexVolume options, and flexcsi's own.
+ */
+export function isReserved(key: string): boolean {
+  return key.startsWith(ownKeyPrefix) || isKubernetes(key);
+}
+
+/** Whether the part before the first `/`, or the whole key, is or ends in `kubernetes.io` or `k8s.io`. */
+export function isKubernetes(key: string): boolean {
+  const namespace = key.includes('/') ? key.slice(0, key.indexOf('/')) : key;
+  return /\.(kubernetes|k8s)\.io$/.test(`.${namespace.toLowerCase()}`);
+}
+
 /**
  * The options object of one verb. The volume's own options win over every key that is added here, as under
  * kubelet (recordings `options.collide-*`); who may set such keys is not decided here.

@@ -90,8 +90,9 @@ export async function mountOrUndo(
 
 /**
  * Runs `work`, which may mount at `path` (as the mount table spells it; `before` is the number of mounts there
- * now). When it fails, what it mounted there is unmounted again before the error goes on: kubelet takes most
- * errors to mean that nothing is mounted, and its retry would take a mount left behind for a success.
+ * now). When it fails, what it mounted there or below is unmounted again before the error goes on: kubelet takes
+ * most errors to mean that nothing is mounted, its retry would take a mount left behind for a success, and the
+ * volume may be detached next.
  *
  * Throws what `work` threw; Failure `undo-failed`, with both reasons, when a mount could not be taken back.
  */
@@ -100,13 +101,20 @@ export async function undoingMounts<Result>(
   path: string,
   work: (before: number) => Promise<Result>,
 ): Promise<Result> {
-  const before = (await host.mounts()).countAt(path);
+  const before = await host.mounts();
+  // The number of a mount alone is not enough: the kernel gives those that have become free to new mounts.
+  const nameOf = ({ id, mountPoint }: MountEntry): string => `${id} ${mountPoint}`;
+  const known = new Set(before.entries.map(nameOf));
   try {
-    return await work(before);
+    return await work(before.countAt(path));
   } catch (error) {
     await undo(error, `unmounting ${oneLine(path)} again failed`, async () => {
-      const left = (await host.mounts()).countAt(path) - before;
-      for (let layer = 0; layer < left; layer++) await unmount(host, path);
+      const { entries } = await host.mounts();
+      const isHere = ({ mountPoint }: MountEntry): boolean =>
+        mountPoint === path || mountPoint.startsWith(`${path}/`);
+      const left = entries.filter((entry) => isHere(entry) && !known.has(nameOf(entry)));
+      // The last one first: it may lie on, or below, those before it.
+      for (const { mountPoint } of left.reverse()) await unmount(host, mountPoint);
     });
     throw error;
   }

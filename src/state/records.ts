@@ -72,20 +72,25 @@ export class RecordStore<Content> {
       await rename(aside, file);
       await syncDirectory(dirname(file));
     } catch (error) {
+      // On a full disk, what is of no use takes room, too.
+      await unlink(aside).catch(() => {});
       throw this.#unusable('written', error);
     }
   }
 
   /**
-   * Removes the record; fine when there is none.
+   * Removes the record, and what a crash has left of an unfinished one; fine when there is none.
    *
    * @throws {Failure} `precondition` when it cannot be removed.
    */
   async remove(key: string): Promise<void> {
-    try {
-      await unlink(this.#file(key));
-    } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw this.#unusable('removed', error);
+    const file = this.#file(key);
+    for (const path of [`${file}.new`, file]) {
+      try {
+        await unlink(path);
+      } catch (error) {
+        if (errorCode(error) !== 'ENOENT') throw this.#unusable('removed', error);
+      }
     }
   }
 

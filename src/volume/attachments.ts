@@ -3,7 +3,7 @@
  * it does not confirm does not count: another controller may have detached the volume since, and a stale
  * record must not keep it from being used.
  */
-import { Failure } from '../errors.ts';
+import { errorMessage, Failure, saysNotFound } from '../errors.ts';
 import type { Driver } from '../flex/driver.ts';
 import * as verbs from '../flex/verbs.ts';
 import { attachOptions } from './options.ts';
@@ -19,10 +19,10 @@ export interface AttachRequest extends VolumeUse {
 
 /**
  * CSI, ControllerPublishVolume: attached to that node in another way, or to another node though the access mode is
- * for one, or the node has as many volumes as it can.
+ * for one.
  *
  * @returns whether it is on record as attached there.
- * @throws {Failure} `incompatible`, `precondition`, `node-full`; of the driver's `isattached`.
+ * @throws {Failure} `incompatible`, `precondition`.
  */
 export async function refuseOtherAttach(
   parts: VolumeParts,
@@ -31,26 +31,36 @@ export async function refuseOtherAttach(
 ): Promise<boolean> {
   const { volumeId, nodeId, readOnly, access, singleNode } = request;
   const { nodes } = (await parts.attached.read(volumeId)) ?? { nodes: {} };
-  const here = nodes[nodeId];
-  if (here !== undefined) {
-    if (here.readOnly === readOnly && here.access === access) return true;
-    if (await isAttached(driver, volumeId, here, nodeId)) {
-      const how = here.access === access ? `readonly ${here.readOnly}` : `access type ${here.access}`;
-      throw new Failure(
-        'incompatible',
-        `volume ${volumeId} is already attached to node ${nodeId} with ${how}`,
-      );
-    }
-  }
   for (const [node, use] of Object.entries(nodes)) {
-    if (!singleNode || node === nodeId || !(await isAttached(driver, volumeId, use, node))) continue;
+    if (!singleNode || node === nodeId || !(await isAttached(parts, driver, volumeId, use, node))) continue;
     throw new Failure(
       'precondition',
       `volume ${volumeId} is attached to node ${node}, and its access mode is for one node at a time`,
     );
   }
-  await refuseFullNode(parts, driver, volumeId, nodeId);
-  return here !== undefined;
+  const here = nodes[nodeId];
+  if (here === undefined) return false;
+  if (here.readOnly === readOnly && here.access === access) return true;
+  if (await isAttached(parts, driver, volumeId, here, nodeId)) {
+    const how = here.access === access ? `readonly ${here.readOnly}` : `access type ${here.access}`;
+    throw new Failure('incompatible', `volume ${volumeId} is already attached to node ${nodeId} with ${how}`);
+  }
+  return true;
+}
+
+/**
+ * Records the attachment, if the node has room for it. One such call at a time for each node: two must not both
+ * get the last place.
+ *
+ * @throws {Failure} `node-full`.
+ */
+export async function takePlace(parts: VolumeParts, driver: Driver, request: AttachRequest): Promise<void> {
+  const { volumeId, nodeId } = request;
+  const call = { volume: nodeId, kind: 'take', target: volumeId, text: '' };
+  await parts.nodeTurns.run(call, async () => {
+    await refuseFullNode(parts, driver, volumeId, nodeId);
+    await rememberAttached(parts, request);
+  });
 }
 
 async function refuseFullNode(
@@ -68,7 +78,13 @@ async function refuseFullNode(
   if (others.length < limit) return;
   let count = 0;
   for (const { volume, use } of others) {
-    if (await isAttached(driver, volume, use, nodeId)) count += 1;
+    // One that is on record and not attached yet is about to be.
+    if (
+      parts.attaching.has(`${volume}\0${nodeId}`) ||
+      (await isAttached(parts, driver, volume, use, nodeId))
+    ) {
+      count += 1;
+    }
     if (count === limit) {
       throw new Failure('node-full', `node ${nodeId} has ${count} volumes attached, as many as it can have`);
     }
@@ -80,25 +96,47 @@ export async function attachedNodes(parts: VolumeParts, driver: Driver, volumeId
   const { nodes } = (await parts.attached.read(volumeId)) ?? { nodes: {} };
   const confirmed: string[] = [];
   for (const [node, use] of Object.entries(nodes)) {
-    if (await isAttached(driver, volumeId, use, node)) confirmed.push(node);
+    if (await isAttached(parts, driver, volumeId, use, node)) confirmed.push(node);
   }
   return confirmed;
 }
 
+/**
+ * Whether the driver confirms that the volume is attached there. A record that it denies goes. One that cannot be
+ * asked about, now or with this driver, does not count: what is on record must not hold up a volume for ever.
+ */
 async function isAttached(
+  parts: VolumeParts,
   driver: Driver,
-  name: string,
+  volumeId: string,
   use: AttachedVolume,
   nodeId: string,
 ): Promise<boolean> {
-  const result = await driver.call(verbs.isAttached(attachOptions({ name, ...use }), nodeId));
-  return result.supported && result.answer.attached === true;
+  try {
+    const options = attachOptions({ name: volumeId, ...use });
+    const result = await driver.call(verbs.isAttached(options, nodeId));
+    if (!result.supported) return false;
+    if (result.answer.attached === true) return true;
+  } catch (error) {
+    if (!saysNotFound(error)) {
+      const problem = errorMessage(error);
+      parts.log.warn({ volumeId, nodeId, problem }, 'cannot tell whether the volume is attached to the node');
+      return false;
+    }
+  }
+  await forgetAttached(parts, volumeId, nodeId);
+  return false;
 }
 
-/** Records the attachment. As forgiving as all records. */
-export async function rememberAttached(parts: VolumeParts, request: AttachRequest): Promise<void> {
+/** As forgiving as all records. */
+async function rememberAttached(parts: VolumeParts, request: AttachRequest): Promise<void> {
   const { volumeId, nodeId, options, fsType, readOnly, access } = request;
   await change(parts, volumeId, (nodes) => ({ ...nodes, [nodeId]: { options, fsType, readOnly, access } }));
+}
+
+/** Forgets all attachments of a volume that is no more. */
+export async function forgetAttachments(parts: VolumeParts, volumeId: string): Promise<void> {
+  await change(parts, volumeId, () => ({}));
 }
 
 /** Forgets the attachment; the record goes with its last one. */

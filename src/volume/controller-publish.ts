@@ -5,7 +5,7 @@
  *   detach
  */
 import { attach, detach } from './attach.ts';
-import { type AttachRequest, forgetAttached, refuseOtherAttach, rememberAttached } from './attachments.ts';
+import { type AttachRequest, forgetAttached, refuseOtherAttach, takePlace } from './attachments.ts';
 import { isFinal } from './final.ts';
 import { orNotFound } from './known.ts';
 import type { VolumeParts } from './parts.ts';
@@ -19,13 +19,17 @@ import type { VolumeParts } from './parts.ts';
 export async function controllerPublish(parts: VolumeParts, request: AttachRequest): Promise<string> {
   const driver = await parts.driver.current();
   const isRepeat = await refuseOtherAttach(parts, driver, request);
-  // Before it is made: what is attached must be on record also after a crash.
-  await rememberAttached(parts, request);
+  const place = `${request.volumeId}\0${request.nodeId}`;
+  parts.attaching.add(place);
   try {
+    // Before it is made: what is attached must be on record also after a crash.
+    await takePlace(parts, driver, request);
     return await orNotFound(driver, request, () => attach(parts, request, request.nodeId));
   } catch (error) {
     if (!isRepeat && isFinal(error)) await forgetAttached(parts, request.volumeId, request.nodeId);
     throw error;
+  } finally {
+    parts.attaching.delete(place);
   }
 }
 

@@ -8,10 +8,11 @@ import type { Driver } from '../flex/driver.ts';
 import { namedOptions, type Secrets } from '../flex/extended-options.ts';
 import { realPath } from '../mount/paths.ts';
 import type { Mask } from '../secrets.ts';
-import { attachedNodes } from './attachments.ts';
-import { describeVolume, rememberedVolume } from './known.ts';
+import { attachedNodes, forgetAttachments } from './attachments.ts';
+import { knownOptions } from './known.ts';
 import type { VolumeParts } from './parts.ts';
 import type { VolumeRecord } from './records.ts';
+import { recall } from './remember.ts';
 
 export interface DeleteRequest {
   readonly volumeId: string;
@@ -28,10 +29,8 @@ export async function deleteVolume(parts: VolumeParts, request: DeleteRequest): 
   const { volumeId, secrets, mask } = request;
   const driver = await parts.driver.current();
   await refuseInUse(parts, driver, volumeId);
-  const remembered = await rememberedVolume(parts, volumeId);
-  // Also when `getvolume` knows none: what a crash has left of it is the driver's to clean up.
-  const described = remembered ?? (await describeVolume(driver, { name: volumeId, options: {} }));
-  const options = typeof described === 'string' ? {} : (described.options ?? {});
+  // Also when `getvolume` knows no such volume: what a crash has left of it is the driver's to clean up.
+  const options = await knownOptions(parts, driver, volumeId);
   try {
     await driver.ask('delete', namedOptions({ name: volumeId, options }, secrets), () => {}, mask);
   } catch (error) {
@@ -40,13 +39,15 @@ export async function deleteVolume(parts: VolumeParts, request: DeleteRequest): 
   await parts.provisioned.remove(volumeId).catch((error: unknown) => {
     parts.log.warn({ volumeId, err: error }, 'record of a deleted volume left behind');
   });
+  await forgetAttachments(parts, volumeId);
 }
 
 async function refuseInUse(parts: VolumeParts, driver: Driver, volumeId: string): Promise<void> {
-  const record = (await rememberedVolume(parts, volumeId))?.record;
+  const record = await recall(parts, volumeId);
   const mounts = await parts.host.mounts();
+  // A driver that only writes files leaves no mount at its targets.
   const target = Object.entries(record?.targets ?? {}).find(
-    ([, { mountPoint }]) => mounts.at(mountPoint) !== undefined,
+    ([, { mountPoint, mounted }]) => mounted === false || mounts.at(mountPoint) !== undefined,
   );
   const place = target?.[0] ?? (await stagedAt(parts, record));
   if (place !== undefined) {

@@ -139,13 +139,18 @@ function refuseOtherOptions(known: SharedDevice | undefined, request: PublishReq
   );
 }
 
-/** Whether the file system of the shared directory is mounted for another pod, too. */
+/**
+ * Whether what is mounted at the shared directory is mounted for another pod, too. Other parts of the same file
+ * system do not count: a driver may bind a directory of a share that is mounted elsewhere as a whole.
+ */
 async function isMountedElsewhere(parts: VolumeParts, path: string, target: string): Promise<boolean> {
   const mounts = await parts.host.mounts();
   const own = mounts.at(await realPath(parts.host, path));
   if (own === undefined) return false;
+  const below = own.root === '/' ? '/' : `${own.root}/`;
   return mounts
     .allOf(own.device)
+    .filter(({ root }) => root === own.root || root.startsWith(below))
     .some(({ mountPoint }) => mountPoint !== own.mountPoint && mountPoint !== target);
 }
 

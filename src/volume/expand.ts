@@ -36,10 +36,13 @@ export interface NodeExpandRequest {
  * Grows the volume itself. Kubelet asks every driver and takes Not supported for success, with the requested
  * size; the size that a driver answers is not looked at.
  *
- * @returns whether the node has to grow the file system afterwards.
+ * @returns the size, and whether the node has to grow the file system afterwards.
  * @throws {Failure} of the driver; `expand-unknown` when the options or the old size cannot be told.
  */
-export async function expandVolume(parts: VolumeParts, request: ExpandRequest): Promise<boolean> {
+export async function expandVolume(
+  parts: VolumeParts,
+  request: ExpandRequest,
+): Promise<{ readonly bytes: bigint; readonly onNode: boolean }> {
   const { volumeId, requiredBytes } = request;
   const driver = await parts.driver.current();
   const remembered = await rememberedVolume(parts, volumeId);
@@ -61,13 +64,16 @@ export async function expandVolume(parts: VolumeParts, request: ExpandRequest): 
     (await measuredBytes(parts, remembered?.record)) ??
     remembered?.provisionedBytes;
   if (oldBytes === undefined) throw unknown(volumeId, 'present size');
+  const access = request.access ?? remembered?.record?.access;
+  const onNode = driver.capabilities.requiresFSResize && access !== 'block';
+  // CSI: large enough already. A script that sets a size would make the volume smaller.
+  if (oldBytes > requiredBytes) return { bytes: oldBytes, onNode };
   const fsType = remembered?.fsType ?? '';
   const options = attachOptions({ name: volumeId, fsType, options: volumeOptions, readOnly: false });
   const directory = globalMount(parts, volumeId);
   await driver.call(verbs.expandVolume(options, directory, requiredBytes, oldBytes));
   await rememberSize(parts, volumeId, requiredBytes);
-  const access = request.access ?? remembered?.record?.access;
-  return driver.capabilities.requiresFSResize && access !== 'block';
+  return { bytes: requiredBytes, onNode };
 }
 
 /**

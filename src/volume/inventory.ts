@@ -1,6 +1,6 @@
 /** What there is, and how much more there could be: ControllerGetVolume, ListVolumes, GetCapacity; ControllerModifyVolume. */
 import { Failure } from '../errors.ts';
-import { type DescribedVolume, type Room, readRoom, readVolumes } from '../flex/described.ts';
+import { type DescribedVolume, type Listed, type Room, readRoom, readVolumes } from '../flex/described.ts';
 import { modifyOptions, roomOptions, type Secrets, type WantedVolume } from '../flex/extended-options.ts';
 import type { Options } from '../flex/options.ts';
 import type { Mask } from '../secrets.ts';
@@ -30,9 +30,7 @@ export async function getVolume(
  *
  * @throws {Failure} of the driver.
  */
-export async function listVolumes(
-  parts: VolumeParts,
-): Promise<(DescribedVolume & { readonly volumeId: string })[]> {
+export async function listVolumes(parts: VolumeParts): Promise<Listed<DescribedVolume>[]> {
   return await (await parts.driver.current()).ask('listvolumes', {}, readVolumes);
 }
 

@@ -1,9 +1,9 @@
 /**
  * What a CSI request leaves out of an existing volume, its options above all. From the first that knows: the
- * PersistentVolume, where there is a cluster; this node's record of a volume in use; what CreateVolume recorded;
- * the driver itself, where it has `getvolume` or `listvolumes`.
+ * PersistentVolume, where there is a cluster; this node's record of a volume in use; the driver itself, where it has
+ * `getvolume` or `listvolumes`; what CreateVolume recorded.
  */
-import { Failure, saysNotFound } from '../errors.ts';
+import { errorMessage, Failure, saysNotFound } from '../errors.ts';
 import { type DescribedVolume, readVolume, readVolumes } from '../flex/described.ts';
 import type { Driver } from '../flex/driver.ts';
 import { namedOptions } from '../flex/extended-options.ts';
@@ -44,12 +44,25 @@ export async function rememberedVolume(
   };
 }
 
-/** The volume's options as far as they are known: the driver is asked last, and none is an answer, too. */
+/**
+ * The volume's options as far as they are known, for a verb that can do without. What CreateVolume recorded comes
+ * last: another controller may have deleted that volume since, and made another of that name.
+ */
 export async function knownOptions(parts: VolumeParts, driver: Driver, volumeId: string): Promise<Options> {
-  const remembered = await rememberedVolume(parts, volumeId);
-  if (remembered !== undefined) return remembered.options;
-  const described = await describeVolume(driver, { name: volumeId, options: {} });
-  return typeof described === 'string' ? {} : (described.options ?? {});
+  const current = (await parts.lookup.find(volumeId)) ?? (await recall(parts, volumeId));
+  if (current !== undefined) return current.options;
+  const recorded = (await parts.provisioned.read(volumeId))?.options ?? {};
+  try {
+    const described = await describeVolume(driver, { name: volumeId, options: {} });
+    if (described === 'unknown') return recorded;
+    return described === 'missing' ? {} : (described.options ?? recorded);
+  } catch (error) {
+    parts.log.warn(
+      { volumeId, problem: errorMessage(error) },
+      'the driver cannot tell the options of the volume',
+    );
+    return recorded;
+  }
 }
 
 /**
@@ -68,12 +81,21 @@ export async function describeVolume(
       return await driver.ask('getvolume', namedOptions(volume), readVolume);
     } catch (error) {
       if (saysNotFound(error)) return 'missing';
-      throw error;
+      if (!(error instanceof Failure) || error.kind !== 'driver-failed' || error.code !== undefined)
+        throw error;
+      const hint = 'if it means that there is no such volume, the answer needs "code":"NOT_FOUND"';
+      throw new Failure(error.kind, `${error.message}; ${hint}`, { cause: error });
     }
   }
   if (!listVolumes) return 'unknown';
-  const volumes = await driver.ask('listvolumes', {}, readVolumes);
-  return volumes.find(({ volumeId }) => volumeId === volume.name) ?? 'missing';
+  return await driver.ask(
+    'listvolumes',
+    {},
+    (fields) =>
+      readVolumes(fields)
+        .find(({ id }) => id === volume.name)
+        ?.read() ?? 'missing',
+  );
 }
 
 /**

@@ -14,6 +14,8 @@ export interface Call {
   readonly target: string;
   /** All of the request that decides what it does. Calls with the same text are the same call. */
   readonly text: string;
+  /** Does not wait for others of its kind, only keeps other kinds away. */
+  readonly shared?: boolean;
 }
 
 interface Entry {
@@ -106,7 +108,7 @@ export class VolumeLocks {
     };
     queue.push(entry);
     this.#queues.set(call.volume, queue);
-    if (queue.length === 1) entry.start?.();
+    if (queue.length === 1 || call.shared) entry.start?.();
     return entry;
   }
 

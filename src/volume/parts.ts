@@ -6,6 +6,7 @@ import type { Host } from '../mount/host.ts';
 import type { GroupPolicy } from '../mount/ownership.ts';
 import type { Mask } from '../secrets.ts';
 import type { RecordStore } from '../state/records.ts';
+import type { VolumeLocks } from './lock.ts';
 import type { Attached, ProvisionRecord, SharedDevice, VolumeRecord } from './records.ts';
 
 export interface VolumeParts {
@@ -15,6 +16,10 @@ export interface VolumeParts {
   readonly shared: RecordStore<SharedDevice>;
   readonly provisioned: RecordStore<ProvisionRecord>;
   readonly attached: RecordStore<Attached>;
+  /** One call at a time counts the volumes of a node. */
+  readonly nodeTurns: VolumeLocks;
+  /** Volume and node, with a NUL between them, of the attachments that are being made. */
+  readonly attaching: Set<string>;
   readonly lookup: VolumeLookup;
   readonly settings: VolumeSettings;
   readonly log: Logger;

@@ -11,6 +11,7 @@ import type { Options } from '../flex/options.ts';
 import type { Mask } from '../secrets.ts';
 import { describeVolume } from './known.ts';
 import type { VolumeParts } from './parts.ts';
+import type { ProvisionRecord } from './records.ts';
 import { refuseOther } from './same-volume.ts';
 
 export interface ProvisionRequest extends Provision {
@@ -33,10 +34,16 @@ export async function provision(parts: VolumeParts, request: ProvisionRequest): 
   const driver = await parts.driver.current();
   const record = await parts.provisioned.read(request.name);
   const present = await describeVolume(driver, { name: request.name, options: record?.options ?? {} });
-  const described = typeof present === 'string' ? await make(driver, request) : present;
   // Of a volume that was not there the record is an earlier one's.
-  refuseOther(request, described, present === 'missing' ? undefined : record);
-  const volume = { ...described, options: described.options ?? request.defaultOptions };
+  const known = present === 'missing' ? undefined : record;
+  if (present === 'unknown') refuseOther(request, { topology: [], nodes: [] }, known);
+  // A volume whose source nobody knows is the driver's to compare.
+  const isThere = typeof present !== 'string' && tellsSource(request, present, known);
+  const described = isThere ? present : await make(driver, request);
+  refuseOther(request, described, known);
+  const options = described.options ?? known?.options ?? request.defaultOptions;
+  const capacityBytes = described.capacityBytes ?? known?.capacityBytes;
+  const volume = { ...described, options, ...(capacityBytes === undefined ? {} : { capacityBytes }) };
   await rememberProvisioned(parts, request, volume);
   return volume;
 }
@@ -52,18 +59,29 @@ async function make(driver: Driver, request: ProvisionRequest): Promise<Describe
   }
 }
 
+function tellsSource(
+  { sourceVolume, sourceSnapshot }: ProvisionRequest,
+  present: DescribedVolume,
+  record: ProvisionRecord | undefined,
+): boolean {
+  const isWanted = (sourceVolume ?? sourceSnapshot) !== undefined;
+  const isKnown = record !== undefined || (present.sourceVolume ?? present.sourceSnapshot) !== undefined;
+  return !isWanted || isKnown;
+}
+
 /** A convenience, as all records: a controller whose state directory is full must still provision. */
 async function rememberProvisioned(
   parts: VolumeParts,
   request: ProvisionRequest,
   { options, capacityBytes }: ProvisionedVolume,
 ): Promise<void> {
-  const { name, parameters, fsType, sourceVolume, sourceSnapshot } = request;
+  const { name, defaultOptions: parameters, fsType, access, sourceVolume, sourceSnapshot } = request;
   try {
     await parts.provisioned.write(name, {
       parameters,
       options,
       fsType,
+      ...(access === undefined ? {} : { access }),
       ...(capacityBytes === undefined ? {} : { capacityBytes }),
       ...(sourceVolume === undefined ? {} : { sourceVolume }),
       ...(sourceSnapshot === undefined ? {} : { sourceSnapshot }),

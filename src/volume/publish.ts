@@ -20,7 +20,7 @@ import type { PublishRequest, VolumeParts } from './parts.ts';
 import { placeToUse } from './place.ts';
 import { publishDevice } from './publish-device.ts';
 import { recallFor, remember } from './remember.ts';
-import { refuseOtherPublish } from './same-use.ts';
+import { refuseOtherPublish, refuseOthersPath } from './same-use.ts';
 import { isUsablyMounted, stage } from './stage.ts';
 
 /**
@@ -37,6 +37,9 @@ export async function publish(parts: VolumeParts, request: PublishRequest): Prom
 
   let device = record.device;
   if (await isUsablyMounted(parts, mountPoint)) {
+    if (record.targets[request.targetPath] === undefined) {
+      await refuseOthersPath(parts, request.volumeId, request.targetPath);
+    }
     // Kubelet: a target that is a mount point is done. Nothing is called, no ownership is changed.
     await finishReadOnly(parts, request, mountPoint);
   } else if (usesSharedDevice(driver, request)) {
@@ -47,7 +50,8 @@ export async function publish(parts: VolumeParts, request: PublishRequest): Prom
     else await publishMount(parts, driver, request, mountPoint);
   }
 
-  const target = { readOnly: request.readOnly, mountPoint };
+  const mounted = (await parts.host.mounts()).at(mountPoint) !== undefined;
+  const target = { readOnly: request.readOnly, mountPoint, mounted };
   await remember(parts, request.volumeId, {
     // What a repaired stage has written meanwhile is newer.
     ...(await recallFor(parts, request).catch(() => record)),

@@ -29,7 +29,14 @@ export const volumeRecordSchema = useSchema.extend({
   /** Whether staging left a mount at the staging path. A driver whose `mount` does it all leaves none. */
   stageMounted: z.boolean().optional(),
   /** By target path. `mountPoint`: the target as the mount table spells it (its parents may be symbolic links). */
-  targets: mapOf(z.object({ readOnly: z.boolean(), mountPoint: z.string() })),
+  targets: mapOf(
+    z.object({
+      readOnly: z.boolean(),
+      mountPoint: z.string(),
+      /** Whether publishing left a mount there; a driver that only writes files leaves none. */
+      mounted: z.boolean().optional(),
+    }),
+  ),
 });
 
 export type VolumeRecord = z.infer<typeof volumeRecordSchema>;
@@ -43,6 +50,7 @@ export const provisionRecordSchema = z.object({
   capacityBytes: z
     .codec(z.string(), z.bigint(), { decode: (text) => BigInt(text), encode: String })
     .optional(),
+  access: z.enum(['mount', 'block']).optional(),
   sourceVolume: z.string().optional(),
   sourceSnapshot: z.string().optional(),
 });

@@ -58,10 +58,11 @@ async function change(
 ): Promise<void> {
   try {
     const record = await recall(parts, volumeId);
-    if (record === undefined) return;
-    const edited = edit(record);
-    const inUse = edited.stagingPath !== undefined || Object.keys(edited.targets).length > 0;
+    const edited = record && edit(record);
+    const inUse =
+      edited !== undefined && (edited.stagingPath !== undefined || Object.keys(edited.targets).length > 0);
     if (inUse) await parts.records.write(volumeId, edited);
+    // Also where there was none: a file that cannot be used would otherwise stay for ever.
     else await parts.records.remove(volumeId);
   } catch (error) {
     parts.log.warn({ volumeId, err: error }, 'state of the volume not updated');

@@ -62,6 +62,19 @@ export async function refuseOtherPublish(parts: VolumeParts, request: PublishReq
   }
 }
 
+/**
+ * A path at which another volume is mounted is not this one's, whatever the mount table says.
+ *
+ * @throws {Failure} `incompatible` naming the other volume.
+ */
+export async function refuseOthersPath(parts: VolumeParts, volumeId: string, path: string): Promise<void> {
+  for (const { key, content } of await parts.records.all()) {
+    const isItsOwn = content.boot === parts.boot && (content.stagingPath === path || path in content.targets);
+    if (key === volumeId || !isItsOwn) continue;
+    throw new Failure('incompatible', `volume ${key} is at ${path}, where volume ${volumeId} is asked for`);
+  }
+}
+
 /** What a record says of how a volume is used. */
 type RecordedUse = Pick<VolumeRecord, 'access' | 'fsType' | 'options'>;
 

@@ -2,8 +2,15 @@
 import { Failure } from '../errors.ts';
 import type { DescribedVolume } from '../flex/described.ts';
 import type { Provision } from '../flex/extended-options.ts';
+import type { Options } from '../flex/options.ts';
 import { isWithin } from '../flex/topology.ts';
 import type { ProvisionRecord } from './records.ts';
+
+/** A volume as CreateVolume asks for it. */
+interface Wanted extends Provision {
+  /** The parameters that are the volume's own: what a sidecar adds may change from call to call. */
+  readonly defaultOptions: Options;
+}
 
 /**
  * CSI, CreateVolume: the volume of that name has to be compatible with the request.
@@ -11,7 +18,7 @@ import type { ProvisionRecord } from './records.ts';
  * @throws {Failure} `incompatible`.
  */
 export function refuseOther(
-  request: Provision,
+  request: Wanted,
   volume: DescribedVolume,
   record: ProvisionRecord | undefined,
 ): void {
@@ -19,11 +26,11 @@ export function refuseOther(
     sizeDifference(request, volume) ??
     sourceDifference(request, volume, record) ??
     placeDifference(request, volume) ??
-    parameterDifference(request, record);
+    recordedDifference(request, record);
   if (difference !== undefined) {
     throw new Failure(
       'incompatible',
-      `volume ${request.name} ${difference}; delete it first, or use another name`,
+      `volume ${request.name} ${difference}; it was there before, or the driver does not make what it is asked for; delete it first, or use another name`,
     );
   }
 }
@@ -64,14 +71,19 @@ function placeDifference({ topology }: Provision, volume: DescribedVolume): stri
   return 'is not usable from any of the places in accessibility_requirements';
 }
 
-function parameterDifference(
-  { parameters }: Provision,
+function recordedDifference(
+  { defaultOptions: parameters, fsType, access }: Wanted,
   record: ProvisionRecord | undefined,
 ): string | undefined {
   if (record === undefined) return undefined;
   const keys = new Set([...Object.keys(parameters), ...Object.keys(record.parameters)]);
   const other = [...keys].find((key) => parameters[key] !== record.parameters[key]);
-  return other === undefined
-    ? undefined
-    : `was created with another value of parameter ${JSON.stringify(other)}`;
+  if (other !== undefined) return `was created with another value of parameter ${JSON.stringify(other)}`;
+  if (fsType !== record.fsType && fsType !== '' && record.fsType !== '') {
+    return `was created for fs_type ${record.fsType}`;
+  }
+  if (access !== record.access && access !== undefined && record.access !== undefined) {
+    return `was created as ${record.access} volume`;
+  }
+  return undefined;
 }

@@ -35,6 +35,8 @@ export class VolumeService {
   readonly #node = new VolumeLocks();
   /** By a snapshot's name or id: a long copy must not keep its volume from being attached. */
   readonly #snapshots = new VolumeLocks('snapshot');
+  /** Volumes that are being copied: they may be attached and mounted meanwhile, but not deleted. */
+  readonly #sources = new VolumeLocks();
 
   readonly #stats = new Map<string, Promise<VolumeStats>>();
 
@@ -60,12 +62,20 @@ export class VolumeService {
 
   provision(request: ProvisionRequest, cancelled?: Cancelled): Promise<ProvisionedVolume> {
     const call = { volume: request.name, kind: 'provision', target: '', text: textOf(request) };
-    return this.#controller.run(call, () => provision(this.#parts, request), cancelled);
+    const { name, sourceVolume, sourceSnapshot } = request;
+    const work = (): Promise<ProvisionedVolume> =>
+      copying(this.#sources, sourceVolume, name, () =>
+        copying(this.#snapshots, sourceSnapshot, name, () => provision(this.#parts, request)),
+      );
+    return this.#controller.run(call, work, cancelled);
   }
 
   delete(request: DeleteRequest, cancelled?: Cancelled): Promise<void> {
     const call = { volume: request.volumeId, kind: 'delete', target: '', text: '' };
-    return this.#controller.run(call, () => deleteVolume(this.#parts, request), cancelled);
+    const work = (): Promise<void> =>
+      // Not beside a stage or publish on this node, nor while it is copied.
+      this.#node.run(call, () => this.#sources.run(call, () => deleteVolume(this.#parts, request)));
+    return this.#controller.run(call, work, cancelled);
   }
 
   modify(request: ModifyRequest, cancelled?: Cancelled): Promise<void> {
@@ -75,7 +85,9 @@ export class VolumeService {
 
   createSnapshot(request: SnapshotRequest, cancelled?: Cancelled): Promise<DescribedSnapshot> {
     const call = { volume: request.name, kind: 'snapshot', target: '', text: textOf(request) };
-    return this.#snapshots.run(call, () => createSnapshot(this.#parts, request), cancelled);
+    const work = (): Promise<DescribedSnapshot> =>
+      copying(this.#sources, request.volumeId, request.name, () => createSnapshot(this.#parts, request));
+    return this.#snapshots.run(call, work, cancelled);
   }
 
   deleteSnapshot(request: DeleteSnapshotRequest, cancelled?: Cancelled): Promise<void> {
@@ -93,7 +105,7 @@ export class VolumeService {
     return listVolumes(this.#parts);
   }
 
-  listSnapshots(request: Parameters<typeof listSnapshots>[1]): Promise<DescribedSnapshot[]> {
+  listSnapshots(request: Parameters<typeof listSnapshots>[1]): ReturnType<typeof listSnapshots> {
     return listSnapshots(this.#parts, request);
   }
 
@@ -101,7 +113,7 @@ export class VolumeService {
     return getCapacity(this.#parts, wanted);
   }
 
-  expandVolume(request: ExpandRequest, cancelled?: Cancelled): Promise<boolean> {
+  expandVolume(request: ExpandRequest, cancelled?: Cancelled): ReturnType<typeof expandVolume> {
     const call = { volume: request.volumeId, kind: 'expand', target: '', text: textOf(request) };
     return this.#controller.run(call, () => expandVolume(this.#parts, request), cancelled);
   }
@@ -170,8 +182,20 @@ export class VolumeService {
 
   /** Resolves when no call is running any more, whether or not a client still waits for it. */
   async idle(): Promise<void> {
-    await Promise.all([this.#controller.idle(), this.#node.idle(), this.#snapshots.idle()]);
+    const all = [this.#controller, this.#node, this.#snapshots, this.#sources];
+    await Promise.all(all.map((locks) => locks.idle()));
   }
+}
+
+/** Runs a copy of `source` to `target`, if it is one, so that `source` is not deleted meanwhile. */
+function copying<Result>(
+  locks: VolumeLocks,
+  source: string | undefined,
+  target: string,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  if (source === undefined) return work();
+  return locks.run({ volume: source, kind: 'copy', target, text: '', shared: true }, work);
 }
 
 /** What makes two requests the same: all but secrets and what Kubernetes adds for the pod. */

@@ -1,6 +1,6 @@
 /** CreateSnapshot, DeleteSnapshot, ListSnapshots: one verb each. */
 import { Failure, saysNotFound } from '../errors.ts';
-import { type DescribedSnapshot, readSnapshot, readSnapshots } from '../flex/described.ts';
+import { type DescribedSnapshot, type Listed, readSnapshot, readSnapshots } from '../flex/described.ts';
 import {
   deleteSnapshotOptions,
   type Secrets,
@@ -76,7 +76,7 @@ export async function deleteSnapshot(parts: VolumeParts, request: DeleteSnapshot
 export async function listSnapshots(
   parts: VolumeParts,
   { secrets, mask }: { readonly secrets: Secrets; readonly mask: Mask },
-): Promise<DescribedSnapshot[]> {
+): Promise<Listed<DescribedSnapshot>[]> {
   const driver = await parts.driver.current();
   return await driver.ask('listsnapshots', secretOptions(secrets), readSnapshots, mask);
 }

@@ -15,7 +15,7 @@ import { attachOptions, mountOptions } from './options.ts';
 import type { StageRequest, VolumeParts, VolumeUse } from './parts.ts';
 import { placeToUse } from './place.ts';
 import { recallFor, remember } from './remember.ts';
-import { refuseOtherStage } from './same-use.ts';
+import { refuseOtherStage, refuseOthersPath } from './same-use.ts';
 
 /**
  * Stages the volume at its staging path and answers its device. Repeating it is fine.
@@ -27,6 +27,9 @@ export async function stage(parts: VolumeParts, request: StageRequest): Promise<
   const record = await recallFor(parts, request);
   const { stagingPath } = request;
   const mountPoint = await placeToUse(parts, 'staging_target_path', stagingPath);
+  if (record.stagingPath !== stagingPath && (await parts.host.mounts()).at(mountPoint) !== undefined) {
+    await refuseOthersPath(parts, request.volumeId, stagingPath);
+  }
   const known = record.stagingPath === stagingPath ? record.device : undefined;
   const device = await stageAt(parts, request, {
     path: stagingPath,

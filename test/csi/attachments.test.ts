@@ -69,6 +69,33 @@ describe('ControllerPublishVolume of a volume that is attached', () => {
     await scenario.client.controller('ControllerPublishVolume', { ...publish, readonly: true });
   });
 
+  it('is looked for on other nodes also where it is on record for this one', async () => {
+    const scenario = await start({ ...attaching, isattached: attached(false) });
+    const elsewhere = { ...publish, node_id: 'node-8' };
+    await scenario.client.controller('ControllerPublishVolume', publish);
+    // Detached by somebody else: the driver denies it, and the record goes.
+    await scenario.client.controller('ControllerPublishVolume', elsewhere);
+    scenario.driver.script('isattached', attached(true));
+    expect(await failureOf(scenario.client.controller('ControllerPublishVolume', publish))).toMatch(
+      /^FAILED_PRECONDITION: volume pv-1 is attached to node node-8/,
+    );
+  });
+
+  it.each([
+    ['says that there is no such volume', answer('Failure', { code: 'NOT_FOUND' })],
+    ['fails', answer('Failure', { message: 'node is down' })],
+  ])('holds nothing up where isattached %s', async (_what, prints) => {
+    const scenario = await start(
+      { ...attaching, isattached: { prints, exit: 1 }, delete: success },
+      { maxVolumesPerNode: 1 },
+    );
+    await scenario.client.controller('ControllerPublishVolume', publish);
+    await scenario.client.controller('ControllerPublishVolume', { ...publish, node_id: 'node-8' });
+    await scenario.client.controller('ControllerPublishVolume', { ...publish, volume_id: 'pv-2' });
+    await scenario.client.controller('DeleteVolume', { volume_id: 'pv-1' });
+    await scenario.client.controller('DeleteVolume', { volume_id: 'pv-1' });
+  });
+
   it('is forgotten when it is detached', async () => {
     const scenario = await start(attaching);
     await scenario.client.controller('ControllerPublishVolume', publish);
@@ -139,6 +166,16 @@ describe('the number of volumes of a node', () => {
     await scenario.restart({ maxVolumesPerNode: 0 });
     expect((await scenario.client.node('NodeGetInfo', {})).max_volumes_per_node).toBe('0');
     expect(await attach(scenario, 'b')).toContain('no failure');
+  });
+
+  it('is held to by attachments that come at once', async () => {
+    const scenario = await start(
+      { ...attaching, attach: { prints: success, sleepMs: 300 } },
+      { maxVolumesPerNode: 1 },
+    );
+    const results = await Promise.all(['a', 'b', 'c'].map((volume) => attach(scenario, volume)));
+    expect(results.filter((text) => text.includes('no failure'))).toHaveLength(1);
+    expect(results.filter((text) => text.startsWith('RESOURCE_EXHAUSTED'))).toHaveLength(2);
   });
 
   it('counts no volume that the driver does not confirm', async () => {

@@ -129,6 +129,15 @@ describe.skipIf(lacks('mounts'))('Controller', () => {
     const withCluster = (scenario: Awaited<ReturnType<typeof start>>, known: KnownVolume | undefined) =>
       startPlugin({ driver: scenario.driver.file }, { lookup: { find: async () => known } });
 
+    it('never asks for less than there is, which a script could take for a wish to shrink', async () => {
+      const scenario = await start({ expandvolume: success });
+      const plugin = await withCluster(scenario, { ...volume, capacityBytes: BigInt(3 * MIB) });
+      const answered = await plugin.client.controller('ControllerExpandVolume', expand);
+      expect(answered).toEqual({ capacity_bytes: String(3 * MIB), node_expansion_required: true });
+      expect(scenario.driver.verbs()).not.toContain('expandvolume');
+      await plugin.remove();
+    });
+
     it("calls expandvolume with the PersistentVolume's options and size", async () => {
       const scenario = await start({ expandvolume: success });
       const plugin = await withCluster(scenario, volume);

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { lacks } from '../support/requirements.ts';
 import {
@@ -199,6 +200,24 @@ describe.skipIf(lacks('mounts'))('an ephemeral volume', () => {
       expect(isMounted(scenario.target('pod-1', 'scratch'))).toBe(true);
       await unpublish(scenario, 'pod-1');
       expect(scenario.driver.verbs().at(-1)).toBe('detach');
+    });
+
+    it('is detached though its directory is part of a file system that is mounted elsewhere as a whole', async () => {
+      const scenario = await start({
+        ...attaching,
+        mountdevice: { shell: 'mount --bind "$(dirname "$0")/share/part" "$2"', prints: success },
+      });
+      const share = join(dirname(scenario.driver.file), 'share');
+      mkdirSync(share);
+      execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', share]);
+      try {
+        mkdirSync(join(share, 'part'));
+        await publish(scenario, 'pod-1');
+        await unpublish(scenario, 'pod-1');
+        expect(scenario.driver.verbs()).toEqual(life);
+      } finally {
+        execFileSync('umount', ['-l', share]);
+      }
     });
 
     it('stays attached when a repeat of its own publish fails', async () => {

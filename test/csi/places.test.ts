@@ -63,6 +63,27 @@ describe.skipIf(lacks('mounts'))('a path', () => {
     }
   });
 
+  it("at which another volume is mounted is not taken for this one's", async () => {
+    const scenario = await start({
+      ...plain,
+      init: success,
+      waitforattach: success,
+      mountdevice: mountsTmpfs,
+    });
+    const [staging_target_path, target_path] = [scenario.staging(), scenario.target()];
+    const paths = { ...volume, staging_target_path, target_path };
+    await scenario.client.node('NodeStageVolume', paths);
+    await scenario.client.node('NodePublishVolume', paths);
+    const other = { ...paths, volume_id: 'pv-2' };
+    expect(await failureOf(scenario.client.node('NodeStageVolume', other))).toBe(
+      `ALREADY_EXISTS: volume pv-1 is at ${staging_target_path}, where volume pv-2 is asked for`,
+    );
+    const published = { ...other, staging_target_path: scenario.staging('pv-2') };
+    expect(await failureOf(scenario.client.node('NodePublishVolume', published))).toBe(
+      `ALREADY_EXISTS: volume pv-1 is at ${target_path}, where volume pv-2 is asked for`,
+    );
+  });
+
   it('of a staging directory is held to the same', async () => {
     const scenario = await start({ waitforattach: success, detach: success });
     const staging_target_path = join(scenario.directory, 'staging');

@@ -125,7 +125,7 @@ describe('CreateVolume', () => {
       'is not usable from any of the places in accessibility_requirements',
     ],
   ])('refuses the name when the volume of that name is %s', async (_what, volume, change, message) => {
-    const expected = `ALREADY_EXISTS: volume pvc-1 ${message}; delete it first, or use another name`;
+    const expected = `ALREADY_EXISTS: volume pvc-1 ${message}; it was there before, or the driver does not make what it is asked for; delete it first, or use another name`;
     const present = await start({ init: asks, getvolume: answer('Success', volume) });
     expect(await failureOf(present.client.controller('CreateVolume', { ...create, ...change }))).toBe(
       expected,
@@ -341,7 +341,135 @@ describe('CreateVolume', () => {
   });
 });
 
+describe('CreateVolume again', () => {
+  it('keeps the options of the first time where getvolume names none', async () => {
+    const scenario = await start({
+      init: asks,
+      getvolume: missing,
+      provision: answer('Success', { options: { lv: '7' } }),
+      delete: success,
+    });
+    await scenario.client.controller('CreateVolume', create);
+    scenario.driver.script('getvolume', success);
+    const { volume } = await scenario.client.controller('CreateVolume', create);
+    expect(volume?.volume_context).toEqual({ lv: '7' });
+    await scenario.client.controller('DeleteVolume', { volume_id: 'pvc-1' });
+    expect(optionsOf(scenario.driver.calls().at(-1)?.args).lv).toBe('7');
+  });
+
+  it('does not mind what a sidecar adds, but what it is for', async () => {
+    const scenario = await start({ init: provisions, provision: success });
+    await scenario.client.controller('CreateVolume', create);
+    const parameters = { ...create.parameters, 'csi.storage.k8s.io/pvc/name': 'data' };
+    await scenario.client.controller('CreateVolume', { ...create, parameters });
+    const again = (volume_capabilities: object[]) =>
+      failureOf(scenario.client.controller('CreateVolume', { ...create, volume_capabilities }));
+    expect(await again([{ mount: { fs_type: 'xfs' }, access_mode: writer }])).toMatch(
+      /^ALREADY_EXISTS: volume pvc-1 was created for fs_type ext4/,
+    );
+    expect(await again([{ block: {}, access_mode: writer }])).toMatch(
+      /^ALREADY_EXISTS: volume pvc-1 was created as mount volume/,
+    );
+  });
+
+  it('asks the driver whether a volume of unknown source is the one', async () => {
+    const scenario = await start({
+      init: init({ provision: true, clone: true, getvolume: true }),
+      getvolume: success,
+      provision: failure('ALREADY_EXISTS', 'not made from that'),
+    });
+    const source = { volume_content_source: { volume: { volume_id: 'src' } } };
+    expect(await failureOf(scenario.client.controller('CreateVolume', { ...create, ...source }))).toMatch(
+      /^ALREADY_EXISTS: .*not made from that/,
+    );
+  });
+
+  it('refuses options that would pass for secrets or belong to flexcsi, and records nothing', async () => {
+    for (const key of ['kubernetes.io/secret/x', 'csi/mountOptions']) {
+      const scenario = await start({
+        init: provisions,
+        provision: answer('Success', { options: { [key]: 'x' } }),
+      });
+      expect(await failureOf(scenario.client.controller('CreateVolume', create))).toContain(
+        `INTERNAL: driver example.com/scripted: provision: the answer's "options" must not have the key "${key}"`,
+      );
+    }
+  });
+
+  it('leaves the size to the driver when only a limit is named', async () => {
+    const made = answer('Success', { capacityBytes: 8 * MIB });
+    const scenario = await start({ init: provisions, provision: made });
+    const capacity_range = { limit_bytes: 10 * MIB };
+    const { volume } = await scenario.client.controller('CreateVolume', { ...create, capacity_range });
+    expect(volume?.capacity_bytes).toBe(String(8 * MIB));
+    const options = optionsOf(scenario.driver.calls()[0]?.args);
+    expect([options.requestBytes, options['csi/limitBytes']]).toEqual([undefined, String(10 * MIB)]);
+  });
+});
+
 describe('DeleteVolume', () => {
+  it('refuses while a driver that only writes files has it published', async () => {
+    const scenario = await start({
+      init: init({ attach: false, provision: true }),
+      mount: success,
+      unmount: success,
+      delete: success,
+    });
+    const published = { volume_id: 'pv-1', target_path: scenario.target() };
+    await scenario.client.node('NodePublishVolume', { ...published, volume_capability: mountCapability });
+    const remove = () => failureOf(scenario.client.controller('DeleteVolume', { volume_id: 'pv-1' }));
+    expect(await remove()).toMatch(/^FAILED_PRECONDITION: /);
+    await scenario.client.node('NodeUnpublishVolume', published);
+    expect(await remove()).toBe('no failure: {}');
+  });
+
+  it('does not run beside a stage, a snapshot or a clone of the volume', async () => {
+    const slow = { prints: success, sleepMs: 700 };
+    const scenario = await start({
+      init: init({ provision: true, snapshot: true, clone: true }),
+      waitforattach: success,
+      mountdevice: slow,
+      snapshot: { prints: answer('Success', { creationTime: 1 }), sleepMs: 700 },
+      provision: slow,
+      delete: success,
+    });
+    const { client } = scenario;
+    const staging_target_path = scenario.staging('a');
+    const running = [
+      client.node('NodeStageVolume', {
+        volume_id: 'a',
+        staging_target_path,
+        volume_capability: mountCapability,
+      }),
+      client.controller('CreateSnapshot', { source_volume_id: 'b', name: 's-1' }),
+      client.controller('CreateSnapshot', { source_volume_id: 'b', name: 's-2' }),
+      client.controller('CreateVolume', {
+        ...create,
+        volume_content_source: { volume: { volume_id: 'c' } },
+      }),
+    ];
+    // Two snapshots of one volume run at once.
+    await expect
+      .poll(() => scenario.driver.verbs().sort())
+      .toEqual(['mountdevice', 'provision', 'snapshot', 'snapshot', 'waitforattach']);
+    for (const volume_id of ['a', 'b', 'c']) {
+      expect(await failureOf(client.controller('DeleteVolume', { volume_id }))).toMatch(/^ABORTED: /);
+    }
+    await Promise.all(running);
+    for (const volume_id of ['b', 'c']) await client.controller('DeleteVolume', { volume_id });
+    await client.node('NodeUnstageVolume', { volume_id: 'a', staging_target_path });
+  });
+
+  it('is called also where getvolume is broken', async () => {
+    const scenario = await start({
+      init: asks,
+      getvolume: { prints: answer('Failure', { message: 'metadata unreadable' }), exit: 1 },
+      delete: success,
+    });
+    await scenario.client.controller('DeleteVolume', { volume_id: 'v' });
+    expect(scenario.driver.verbs()).toEqual(['getvolume', 'delete']);
+  });
+
   it('hands the options over that the volume was made with, also after a restart', async () => {
     const made = answer('Success', { options: { lv: '7' } });
     const scenario = await start({ init: provisions, provision: made, delete: success });
@@ -441,7 +569,7 @@ describe('ControllerGetVolume, ListVolumes', () => {
     { volume: 'b', capacityBytes: 5, nodes: ['n-1'], options: { x: '1' }, sourceVolume: 'a' },
     { volume: 'a', topology: [{ zone: 'z' }] },
   ];
-  const lists = init({ listvolumes: true, publishednodes: true });
+  const lists = init({ listvolumes: true, publishednodes: true, topology: { zone: 'z' } });
 
   it('show what the driver says', async () => {
     const scenario = await start({ init: lists, listvolumes: answer('Success', { volumes }) });
@@ -480,12 +608,39 @@ describe('ControllerGetVolume, ListVolumes', () => {
     [{}, 'the answer has no "volumes", which must be a list of objects'],
     [{ volumes: [{ volume: 'a' }, {}] }, 'the answer has no "volumes[1].volume", which must be a string'],
     [{ volumes: ['a'] }, 'the answer\'s "volumes" must be a list of objects'],
-    [{ volumes: [{ volume: 'x'.repeat(129) }] }, 'has 129 bytes, and CSI allows 128'],
   ])('say what is wrong with %j', async (fields, message) => {
     const scenario = await start({ init: lists, listvolumes: answer('Success', fields) });
     const text = await failureOf(scenario.client.controller('ListVolumes', {}));
     expect(text).toContain(message);
     expect(text).toMatch(/^INTERNAL: /);
+  });
+
+  it('leave out what is described wrongly, and nothing else', async () => {
+    const bad = [
+      { volume: 'x'.repeat(129) },
+      { volume: 'place', topology: { 'a b': 'c' } },
+      { volume: 'options', options: { 'kubernetes.io/secret/x': 'eA==' } },
+      { volume: 'size', capacityBytes: 'much' },
+    ];
+    const all = { init: init({ listvolumes: true, provision: true }), provision: success, delete: success };
+    const listvolumes = answer('Success', { volumes: [...bad, { volume: 'good' }] });
+    const scenario = await start({ ...all, listvolumes });
+    const { entries } = await scenario.client.controller('ListVolumes', {});
+    expect(entries.map(({ volume }) => volume?.volume_id)).toEqual(['good']);
+    await scenario.client.controller('CreateVolume', create);
+    await scenario.client.controller('DeleteVolume', { volume_id: 'pvc-1' });
+    expect(
+      await failureOf(scenario.client.controller('ControllerGetVolume', { volume_id: 'size' })),
+    ).toContain('the answer\'s "volumes[3].capacityBytes" must be an integer');
+  });
+
+  it('name no places where the plugin does not say that it has any', async () => {
+    const scenario = await start({
+      init: init({ listvolumes: true }),
+      listvolumes: answer('Success', { volumes: [{ volume: 'a', topology: { zone: 'z' } }] }),
+    });
+    const { entries } = await scenario.client.controller('ListVolumes', {});
+    expect(entries[0]?.volume?.accessible_topology).toEqual([]);
   });
 
   it('list more than other verbs may print', async () => {

@@ -53,6 +53,7 @@ describe.skipIf(lacks('mounts'))('a driver that wants its options on standard in
       ['unmount', target_path],
       ['unmountdevice', staging_target_path],
       ['detach', 'pv-1', 'node-1'],
+      ['getvolume', '-'],
       ['delete', '-'],
     ]);
     for (const { verb, args, stdin, streams } of calls) {

@@ -63,6 +63,7 @@ describe('extensions', () => {
     ['{"topology":{"zone":"not allowed"}}', 'zone'],
     ['{"maxVolumesPerNode":-1}', 'capability maxVolumesPerNode must be an integer'],
     ['{"maxVolumesPerNode":"16"}', 'capability maxVolumesPerNode must be an integer'],
+    ['{"provison":true}', 'capability "provison" is not known: a spelling mistake?'],
     ['{"secrets":true}', 'capability secrets must be "stdin"'],
   ])('that cannot be used are left out and told: %s', (text, problem) => {
     const { problems, ...rest } = extensions(text);

@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
+import { Failure } from '../../src/errors.ts';
 import { type BindOptions, bindMount, mountOrUndo, unmount } from '../../src/mount/bind.ts';
 import { type Host, runChecked } from '../../src/mount/host.ts';
 import { isReadOnly, type MountEntry } from '../../src/mount/mount-table.ts';
@@ -162,6 +163,21 @@ describe.skipIf(lacks('mounts'))('bindMount', () => {
 });
 
 describe.skipIf(lacks('mounts'))('mountOrUndo', () => {
+  it('takes back what was mounted below the target, too, and nothing that was there before', async () => {
+    const target = sandbox().directory('target');
+    const kept = sandbox().tmpfs('target/kept');
+    const steps = mountOrUndo(host, target, false, async () => {
+      const below = sandbox().tmpfs('target/below');
+      sandbox().tmpfs('target/below/deeper');
+      run('mount', '--bind', below, sandbox().directory('target/another'));
+      sandbox().tmpfs('target');
+      throw new Failure('driver-failed', 'no');
+    });
+    await expect(steps).rejects.toMatchObject({ kind: 'driver-failed' });
+    const left = (await host.mounts()).entries.map(({ mountPoint }) => mountPoint);
+    expect(left.filter((path) => path.startsWith(target))).toEqual([kept]);
+  });
+
   it('says so when it cannot take back what was mounted', async () => {
     const target = sandbox().directory('target');
     const busy = mountOrUndo(host, target, false, async () => {
