@@ -10,6 +10,8 @@ import type { Call } from './verbs.ts';
 const MAX_ARGUMENT_BYTES = 131_071;
 /** Of the output of the verbs that list: some 100,000 volumes. */
 const LIST_BYTES = 16 * 1024 * 1024;
+/** Bytes of output of which it is found out at the driver's exit whether it is a whole answer. */
+const MAX_READ_TWICE = 1024 * 1024;
 /** Waits between attempts to start a file that somebody is writing. */
 const BUSY_WAITS_MS = [50, 100, 200, 400, 800];
 
@@ -40,7 +42,8 @@ export async function invoke(start: Start, call: Call): Promise<Ended> {
     timeoutMs,
     env,
     ...(call.verb.startsWith('list') ? { maxOutputBytes: LIST_BYTES } : {}),
-    isComplete: (output) => parseAnswer(output).ok,
+    // What is as long as that is a list; to read it twice would take too long.
+    isComplete: (output) => output.length > MAX_READ_TWICE || parseAnswer(output).ok,
   });
   if (ended.startError !== undefined) {
     throw new Failure('driver-unusable', `${file} could not be started: ${startProblem(ended.startError)}`);

@@ -18,6 +18,8 @@ export class RecordStore<Content> {
   readonly #directory: string;
   readonly #schema: ZodType<Content>;
   readonly #log: Logger;
+  /** The last write or removal of each file that has not ended yet. */
+  readonly #turns = new Map<string, Promise<void>>();
 
   constructor(directory: string, schema: ZodType<Content>, log: Logger) {
     this.#directory = directory;
@@ -59,6 +61,10 @@ export class RecordStore<Content> {
    */
   async write(key: string, content: Content): Promise<void> {
     const file = this.#file(key);
+    await this.#inTurn(file, () => this.#replace(file, key, content));
+  }
+
+  async #replace(file: string, key: string, content: Content): Promise<void> {
     const aside = `${file}.new`;
     try {
       await makePrivateDirectory(this.#directory);
@@ -85,6 +91,25 @@ export class RecordStore<Content> {
    */
   async remove(key: string): Promise<void> {
     const file = this.#file(key);
+    await this.#inTurn(file, () => this.#unlink(file));
+  }
+
+  /**
+   * One after the other: two at once would use the same file aside. Calls that hold different locks can meet here, as
+   * those for in-line volumes of different names that a client gives one id.
+   */
+  async #inTurn(file: string, work: () => Promise<void>): Promise<void> {
+    const done = (this.#turns.get(file) ?? Promise.resolve()).then(work);
+    const turn = done.catch(() => {});
+    this.#turns.set(file, turn);
+    try {
+      await done;
+    } finally {
+      if (this.#turns.get(file) === turn) this.#turns.delete(file);
+    }
+  }
+
+  async #unlink(file: string): Promise<void> {
     for (const path of [`${file}.new`, file]) {
       try {
         await unlink(path);

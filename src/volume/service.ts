@@ -3,6 +3,7 @@ import type { Capabilities } from '../flex/capabilities.ts';
 import type { DescribedSnapshot, DescribedVolume, Room } from '../flex/described.ts';
 import type { WantedVolume } from '../flex/extended-options.ts';
 import type { Options } from '../flex/options.ts';
+import { SharedRun } from '../flex/shared-run.ts';
 import type { AttachRequest } from './attachments.ts';
 import { controllerPublish, controllerUnpublish } from './controller-publish.ts';
 import { type DeleteRequest, deleteVolume } from './delete.ts';
@@ -37,6 +38,9 @@ export class VolumeService {
   readonly #snapshots = new VolumeLocks('snapshot');
   /** Volumes that are being copied: they may be attached and mounted meanwhile, but not deleted. */
   readonly #sources = new VolumeLocks();
+
+  /** Long lists take long to read: who asks at the same time gets the same one. */
+  readonly #lists = new SharedRun(() => listVolumes(this.#parts));
 
   readonly #stats = new Map<string, Promise<VolumeStats>>();
 
@@ -102,7 +106,7 @@ export class VolumeService {
   }
 
   listVolumes(): ReturnType<typeof listVolumes> {
-    return listVolumes(this.#parts);
+    return this.#lists.ask();
   }
 
   listSnapshots(request: Parameters<typeof listSnapshots>[1]): ReturnType<typeof listSnapshots> {

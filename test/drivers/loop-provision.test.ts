@@ -201,6 +201,13 @@ function start(extra: Environment, ...args: readonly string[]) {
   return { pid: child.pid as number, ended };
 }
 
+/** Whether a process waits for the lock of the file: the kernel lists it under the one that is held. */
+function waitsFor(path: string): boolean {
+  const { ino } = statSync(path);
+  const locks = readFileSync('/proc/locks', 'utf8').split('\n');
+  return locks.some((lock) => lock.includes('->') && lock.includes(`:${ino} `));
+}
+
 function killGroup(pid: number): void {
   try {
     process.kill(-pid, 'SIGKILL');
@@ -468,6 +475,66 @@ describe.skipIf(unmet)("somebody's own image", () => {
     expect(await provision(`${name}-2`, 8 * MIB, { 'csi/sourceVolume': name })).toMatchObject(success);
   });
 
+  /** Images of one name in the default directory and two others, each with a text of its own. */
+  function namesakes(): Record<'store' | 'b' | 'c', string> {
+    const places = { store, b: join(directory, 'b'), c: join(directory, 'c') };
+    for (const [text, place] of Object.entries(places)) {
+      mkdirSync(place);
+      writeFileSync(join(place, `${name}.img`), text);
+      truncateSync(join(place, `${name}.img`), 4 * MIB);
+    }
+    return places;
+  }
+
+  const textIn = (path: string) => readFileSync(path, 'latin1').replace(/\0+$/, '');
+
+  it('is copied from where its options say, whatever else has its name', async () => {
+    const { b, c } = namesakes();
+    const take = async (snapshot: string, options: Environment) =>
+      await call('snapshot', volumeText(name, { ...options, 'csi/snapshotName': snapshot }));
+    const b1 = `${name}-b1`;
+    expect(await take(b1, { dir: b })).toMatchObject(success);
+    expect(textIn(join(b, `${b1}.snapshot/data.snapshot`))).toBe('b');
+    // Attached, the name leads to it; but only if nothing else is said.
+    await attach(volumeText(name, { dir: b }));
+    expect(await take(`${name}-c1`, { dir: c })).toMatchObject(success);
+    expect(textIn(join(c, `${name}-c1.snapshot/data.snapshot`))).toBe('c');
+    expect(await take(`${name}-b2`, {})).toMatchObject(success);
+    expect(textIn(join(b, `${name}-b2.snapshot/data.snapshot`))).toBe('b');
+    expect(await take(`${name}-x`, { dir: join(directory, 'none') })).toMatchObject({ code: 'NOT_FOUND' });
+    expect(await take(`${name}-x`, { volume: 'none' })).toMatchObject({ code: 'NOT_FOUND' });
+  });
+
+  it('is not copied in the place of a volume that was provisioned, nor the other way round', async () => {
+    const dir = join(directory, 'b');
+    mkdirSync(dir);
+    writeFileSync(join(dir, `${name}.img`), 'b');
+    const { options = {} } = await provision(name, 4 * MIB);
+    const take = async (snapshot: string, its: Environment) =>
+      await call('snapshot', volumeText(name, { ...its, 'csi/snapshotName': snapshot }));
+    expect(await take(`${name}-b`, { dir })).toMatchObject({ ...success, sizeBytes: 1 });
+    expect(await take(`${name}-p`, options)).toMatchObject({ ...success, sizeBytes: 4 * MIB });
+    // As `provision` may have answered for an earlier volume of the name.
+    const earlier = { dir: `/not/there/${name}.volume`, volume: 'data' };
+    expect(await take(`${name}-e`, earlier)).toMatchObject({ ...success, sizeBytes: 4 * MIB });
+  });
+
+  it('is not copied by a link that is left over', async () => {
+    const { b } = namesakes();
+    const device = await attach(volumeText(name, { dir: b }));
+    const clone = async (copy: string) =>
+      await call('provision', requestText(copy, 4 * MIB, { 'csi/sourceVolume': name }));
+    expect(await clone(`${name}-1`)).toMatchObject(success);
+    expect(textIn(join(store, `${name}-1.volume/data.img`))).toBe('b');
+    execFileSync('losetup', ['--detach', device]);
+    // Neither the one that it leads to nor the one in the default directory: it may be any.
+    expect(await clone(`${name}-2`)).toMatchObject({ code: 'NOT_FOUND' });
+    expect(await call('snapshot', snapshotText(`${name}-s`, name))).toMatchObject({ code: 'NOT_FOUND' });
+    expect(await call('detach', name, 'node-1')).toEqual(success);
+    expect(await clone(`${name}-3`)).toMatchObject(success);
+    expect(textIn(join(store, `${name}-3.volume/data.img`))).toBe('store');
+  });
+
   it('in the place of a volume, which this driver does not know, is left alone', async () => {
     mkdirSync(join(store, `${name}.volume`), { recursive: true });
     writeFileSync(join(store, `${name}.volume/data.img`), 'precious');
@@ -643,6 +710,48 @@ describe.skipIf(unmet)('copies', () => {
     expect(leftovers()).toEqual([]);
   });
 
+  it('are not made of what was not formatted to the end', async () => {
+    const made = await provision(name, 64 * MIB);
+    const marker = join(made.options?.dir ?? '', 'data.img.formatting');
+    const json = useText(name, made);
+    await attach(json);
+    const cutShort = replaceTool('mkfs.ext4', 'for disk; do :; done; echo half >$disk; kill -9 $$');
+    const target = join(directory, `mount-${name}`);
+    expect((await callWith(cutShort, 'mountdevice', target, 'x', json)).status).toBe('Failure');
+    expect(existsSync(marker)).toBe(true);
+    const clone = requestText(`${name}-c`, 64 * MIB, { 'csi/sourceVolume': name });
+    for (const [verb, argument] of [
+      ['snapshot', snapshotText(name, name)],
+      ['provision', clone],
+    ] as const) {
+      const answer = await call(verb, argument);
+      expect(answer).toMatchObject({ code: 'FAILED_PRECONDITION' });
+      expect(answer.message).toContain('formatting it was cut short');
+    }
+    expect(leftovers()).toEqual(['data.img.formatting']);
+    await stage(name, made);
+    expect(await call('snapshot', snapshotText(name, name))).toMatchObject(success);
+    await stage(`${name}-c`, await call('provision', clone));
+  });
+
+  it('are made whole before the volume is unmounted', async () => {
+    const target = await stage(name, await provision(name, 64 * MIB));
+    const [started, go] = [join(directory, 'started'), join(directory, 'go')];
+    const waiting = `echo $$ >${started}; until [ -e ${go} ]; do sleep 0.1; done; exec $real "$@"`;
+    const { ended } = start(replaceTool('cp', waiting), 'snapshot', snapshotText(name, name));
+    await vi.waitFor(() => expect(readFileSync(started, 'utf8')).toMatch(/\n$/), { timeout: 10_000 });
+    const unmounted = call('unmountdevice', target);
+    // Without waiting it would be done long before.
+    await vi.waitFor(() => expect(waitsFor(join(store, `${name}.volume/data.img`))).toBe(true), {
+      timeout: 10_000,
+    });
+    writeFileSync(go, '');
+    expect(await unmounted).toEqual(success);
+    await ended;
+    expect(await call('detach', name, 'node-1')).toEqual(success);
+    expect(await call('listsnapshots', '{}')).toMatchObject({ snapshots: [{ snapshot: name }] });
+  });
+
   it('are not made of what cannot be frozen, nor when the copy fails', async () => {
     const target = await stage(name, await provision(name, 64 * MIB));
     const stuck = replaceTool('fsfreeze', 'echo "fsfreeze: no way"; exit 1');
@@ -750,6 +859,54 @@ describe.skipIf(unmet)('nodes', () => {
     expect(await callWith(there, 'detach', name, 'node-2')).toEqual(success);
     expect(await callWith(shared, 'delete', volumeText(name))).toEqual(success);
   });
+
+  it('with one directory do not write to a volume of another node, nor beside its readers', async () => {
+    const shared = { FLEXCSI_LOOP_SHARED: 'true' };
+    const there = { ...shared, NODE_NAME: 'node-2' };
+    const made = await callWith(shared, 'provision', requestText(name, 64 * MIB));
+    const writer = useText(name, made);
+    const reader = writer.replace('"rw"', '"ro"');
+    const target = join(directory, 'mount');
+    const mark = join(store, 'attached', `${name}@node-2`);
+    const refuseHere = async (json: string) => {
+      for (const args of [
+        ['attach', json, 'node-1'],
+        ['waitforattach', '/dev/any', json],
+        ['mountdevice', target, '/dev/any', json],
+      ]) {
+        expect(await callWith(shared, ...args)).toEqual({
+          status: 'Failure',
+          code: 'FAILED_PRECONDITION',
+          message: `volume ${name}: is attached to node node-2; if that node is gone for good, remove ${mark}`,
+        });
+      }
+      expect(readdirSync(join(store, 'attached'))).toEqual([`${name}@node-2`]);
+    };
+    const attachThere = async (json: string) => {
+      const { device = '' } = await callWith(there, 'attach', json, 'node-2');
+      // The machine is both nodes: without its device and link, only the record of the other is left.
+      execFileSync('losetup', ['--detach', device]);
+      for (const link of linksOfTest()) unlinkSync(link);
+    };
+
+    await attachThere(writer);
+    await refuseHere(writer);
+    // It would replay the other's journal.
+    await refuseHere(reader);
+    // May write until it is detached, whatever it asks for next.
+    await attachThere(reader);
+    await refuseHere(reader);
+    expect(linksOfTest()).toEqual([]);
+    expect(devicesBelow(directory)).toEqual([]);
+
+    expect(await callWith(there, 'detach', name, 'node-2')).toEqual(success);
+    await attachThere(reader);
+    await refuseHere(writer);
+    expect(await callWith(shared, 'attach', reader, 'node-1')).toMatchObject(success);
+    expect(await callWith(shared, 'detach', name, 'node-1')).toEqual(success);
+    unlinkSync(mark);
+    expect(await callWith(shared, 'attach', writer, 'node-1')).toMatchObject(success);
+  });
 });
 
 describe.skipIf(unmet)('room', () => {
@@ -793,6 +950,40 @@ describe.skipIf(unmet)('room', () => {
     expect(leftovers(dir)).toEqual([]);
     expect(await deleteVolume(name)).toEqual(success);
     expect((await capacity(dir)).availableBytes).toBe(availableBytes);
+  });
+
+  it('of another volume is not taken by a snapshot of what is written, but not yet on disk', async () => {
+    const dir = disk(200 * MIB);
+    const made = await provision(name, 80 * MIB, { dir });
+    await provision(`${name}-2`, 92 * MIB, { dir });
+    const target = await stage(name, made);
+    const { availableBytes } = await capacity(dir);
+    // Written at the last moment, so that it comes to disk with the freeze.
+    const writing = replaceTool(
+      'fsfreeze',
+      `[ "$1" != --freeze ] || head -c ${40 * MIB} /dev/zero >"$2/data"; exec $real "$@"`,
+    );
+    const take = async () => await callWith(writing, 'snapshot', snapshotText(`${name}-s`, name));
+    expect(await take()).toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+    expect(leftovers(dir)).toEqual([]);
+    // Frozen no longer.
+    expect(() => execFileSync('fsfreeze', ['--unfreeze', target], { stdio: 'pipe' })).toThrow(
+      /Invalid argument/,
+    );
+    expect((await capacity(dir)).availableBytes).toBe(availableBytes);
+    expect(await deleteVolume(`${name}-2`)).toEqual(success);
+    expect(await take()).toMatchObject(success);
+  });
+
+  it('is looked for in full for the snapshot of a raw block volume that is in use', async () => {
+    const dir = disk(100 * MIB);
+    const block = { 'csi/accessType': 'block' };
+    const made = await provision(name, 60 * MIB, { dir, ...block });
+    await attach(useText(name, made, ''));
+    const take = async () => await call('snapshot', snapshotText(`${name}-s`, name));
+    expect(await take()).toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+    expect(await call('detach', name, 'node-1')).toEqual(success);
+    expect(await take()).toMatchObject(success);
   });
 
   it('counts images that were not provisioned, and directories of the same file system once', async () => {
@@ -1032,6 +1223,79 @@ describe.skipIf(unmet)('after a crash', () => {
     await written;
     writeFileSync(join(target, 'data'), 'writable');
     expect(leftovers()).toEqual([]);
+  });
+
+  it('of the driver and the process that would thaw, what is frozen can be unmounted and detached', async () => {
+    const target = await stage(name, await provision(name, 64 * MIB));
+    const started = join(directory, 'started');
+    const hanging = replaceTool('cp', `echo $$ >${started}; sleep 600 & wait`);
+    const { pid, ended } = start(hanging, 'snapshot', snapshotText(name, name));
+    await vi.waitFor(() => expect(readFileSync(started, 'utf8')).toMatch(/\n$/), { timeout: 10_000 });
+    process.kill(freezerOf(pid), 'SIGKILL');
+    killGroup(pid);
+    await ended;
+    expect(await call('unmountdevice', target)).toEqual(success);
+    expect(await call('detach', name, 'node-1')).toEqual(success);
+    expect(devicesBelow(directory)).toEqual([]);
+    expect(await call('snapshot', snapshotText(name, name))).toMatchObject(success);
+  });
+
+  describe.each([
+    { fsType: 'ext4', size: 64 },
+    { fsType: 'xfs', size: 300 },
+    { fsType: 'btrfs', size: 256 },
+  ])('what is unmounted by others while it is frozen ($fsType)', ({ fsType, size }) => {
+    /** The volume as a snapshot leaves it that is killed with its freezer. */
+    async function leave(): Promise<{ made: Described; target: string; marker: string }> {
+      const made = await provision(name, size * MIB, { 'kubernetes.io/fsType': fsType });
+      const target = await stage(name, made, fsType);
+      writeFileSync(join(target, 'data'), 'kept');
+      const marker = join(made.options?.dir ?? '', 'data.img.frozen');
+      writeFileSync(marker, '');
+      execFileSync('fsfreeze', ['--freeze', target]);
+      execFileSync('umount', [target]);
+      return { made, target, marker };
+    }
+
+    it.skipIf(lacks(`mkfs.${fsType}`))('is thawed before it is detached', async () => {
+      const { made, marker } = await leave();
+      expect(await call('detach', name, 'node-1')).toEqual(success);
+      expect(existsSync(marker)).toBe(false);
+      expect(readFileSync(join(await stage(name, made, fsType), 'data'), 'utf8')).toBe('kept');
+    });
+
+    it.skipIf(lacks(`mkfs.${fsType}`))('is thawed when it is mounted again', async () => {
+      const { made, target, marker } = await leave();
+      // Where no mount namespace can be had, nothing is thawed before.
+      const alone = replaceTool('unshare', 'exit 1');
+      const json = useText(name, made, fsType);
+      expect(await callWith(alone, 'attach', json, 'node-1')).toMatchObject(success);
+      expect(existsSync(marker)).toBe(true);
+      expect(await callWith(alone, 'mountdevice', target, 'x', json)).toEqual(success);
+      expect(existsSync(marker)).toBe(false);
+      // A write might hang for good.
+      expect(() => execFileSync('fsfreeze', ['--unfreeze', target], { stdio: 'pipe' })).toThrow(
+        /Invalid argument/,
+      );
+      expect(readFileSync(join(target, 'data'), 'utf8')).toBe('kept');
+    });
+  });
+
+  it('what cannot be thawed stays marked until it can', async () => {
+    const target = await stage(name, await provision(name, 64 * MIB));
+    const marker = join(store, `${name}.volume/data.img.frozen`);
+    writeFileSync(marker, '');
+    execFileSync('fsfreeze', ['--freeze', target]);
+    const stuck = replaceTool('fsfreeze', 'echo "fsfreeze: unfreeze failed: Input/output error"; exit 1');
+    const answer = await callWith(stuck, 'snapshot', snapshotText(name, name));
+    expect(answer).toMatchObject({
+      status: 'Failure',
+      message: expect.stringContaining('cannot be unfrozen'),
+    });
+    expect(existsSync(marker)).toBe(true);
+    expect(await call('snapshot', snapshotText(name, name))).toMatchObject(success);
+    expect(leftovers()).toEqual([]);
+    writeFileSync(join(target, 'data'), 'writable');
   });
 
   /** The child of the driver that is in a session of its own. */

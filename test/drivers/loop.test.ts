@@ -392,15 +392,18 @@ describe.skipIf(unmet)('at the same time', () => {
     const target = join(directory, 'mount');
     const device = await attach(volume());
     const started = join(directory, 'started');
-    const slow = callWithTool('mkfs.ext4', `echo $$ >>${started}; sleep 2; exec "$real" "$@"`);
+    const slow = callWithTool(
+      'mkfs.ext4',
+      `echo $$ >>${started}; sleep 2; "$real" "$@"; status=$?; echo done >>${started}; exit $status`,
+    );
     const killed = slow('mountdevice', target, device, volume()).catch((error: Error) => error.message);
     await vi.waitFor(() => expect(readFileSync(started, 'utf8')).toMatch(/^\d+\n$/), { timeout: 10_000 });
     const tool = Number(readFileSync(started, 'utf8'));
     process.kill(driverOf(tool), 'SIGKILL');
     expect(await killed).toContain('SIGKILL');
-    // Would format a second time if it did not wait until the first mkfs is done.
+    // Nobody can tell that the first mkfs has succeeded: the image is formatted again, but not at the same time.
     expect(await slow('mountdevice', target, device, volume())).toEqual(success);
-    expect(readFileSync(started, 'utf8')).toBe(`${tool}\n`);
+    expect(readFileSync(started, 'utf8')).toMatch(new RegExp(`^${tool}\ndone\n\\d+\ndone\n$`));
   });
 });
 
@@ -463,6 +466,89 @@ describe.skipIf(unmet)('what is left behind', () => {
     expect((await cutShort('mountdevice', target, device, volume())).status).toBe('Failure');
     expect(await call('mountdevice', target, device, volume())).toEqual(success);
     expect(readdirSync(directory)).not.toContain(`${name}.img.formatting`);
+  });
+
+  // What has the magic number of a file system may all the same be half of one.
+  it.each([
+    { fsType: 'ext4', size: 64, damage: 'dd if=/dev/zero of=$disk bs=2k seek=1 count=16k conv=notrunc' },
+    { fsType: 'xfs', size: 320, damage: "xfs_db -x -c 'sb 0' -c 'write inprogress 1' $disk" },
+    { fsType: 'btrfs', size: 128, damage: 'dd if=/dev/zero of=$disk bs=1M seek=1 count=100 conv=notrunc' },
+  ])('formats again what a format of $fsType that was cut short has left', async (format) => {
+    const { fsType, size, damage } = format;
+    if (lacks(`mkfs.${fsType}`)) return;
+    const target = join(directory, 'mount');
+    const json = volume({ 'kubernetes.io/fsType': fsType, size: `${size}Mi` });
+    const device = await attach(json);
+    const cutShort = callWithTool(
+      `mkfs.${fsType}`,
+      `for disk; do :; done; "$real" "$@"; ${damage}; sync $disk; kill -9 $$`,
+    );
+    expect((await cutShort('mountdevice', target, device, json)).status).toBe('Failure');
+    expect(execFileSync('blkid', ['-p', '-s', 'TYPE', '-o', 'value', device]).toString()).toBe(`${fsType}\n`);
+    expect(() => execFileSync('mount', [device, directory], { stdio: 'ignore' })).toThrow();
+    expect(await call('mountdevice', target, device, json)).toEqual(success);
+    writeFileSync(join(target, 'data'), 'kept');
+    expect(await call('unmountdevice', target)).toEqual(success);
+    expect(readdirSync(directory)).not.toContain(`${name}.img.formatting`);
+    expect(await call('mountdevice', target, device, json)).toEqual(success);
+    expect(readFileSync(join(target, 'data'), 'utf8')).toBe('kept');
+  });
+
+  it('does not format again what was formatted by hand, since its own tool could not', async () => {
+    const target = join(directory, 'mount');
+    const device = await attach(volume());
+    const broken = callWithTool('mkfs.ext4', 'echo "mkfs.ext4: no"; exit 1');
+    expect((await broken('mountdevice', target, device, volume())).message).toContain('mkfs.ext4: no');
+    expect(readdirSync(directory)).not.toContain(`${name}.img.formatting`);
+    execFileSync('mkfs.ext4', ['-q', '-L', 'by-hand', device]);
+    expect(await call('mountdevice', target, device, volume())).toEqual(success);
+    expect(execFileSync('blkid', ['-p', '-s', 'LABEL', '-o', 'value', device]).toString()).toBe('by-hand\n');
+  });
+
+  it('does not format what is mounted', async () => {
+    const target = await stage(volume());
+    writeFileSync(join(target, 'data'), 'kept');
+    writeFileSync(`${image()}.formatting`, '');
+    const other = join(directory, 'other');
+    const answer = await call('mountdevice', other, '/dev/any', volume());
+    expect(answer).toMatchObject({ code: 'FAILED_PRECONDITION' });
+    expect(answer.message).toContain(`${image()}: is mounted, and yet not formatted to the end`);
+    unlinkSync(`${image()}.formatting`);
+    expect(await call('mountdevice', other, '/dev/any', volume())).toEqual(success);
+    expect(readFileSync(join(other, 'data'), 'utf8')).toBe('kept');
+  });
+
+  it.each([
+    ['image', () => unlinkSync(image())],
+    ['directory', () => rmSync(join(directory, 'images'), { recursive: true })],
+  ])('says of a volume whose %s is gone that it is not attached, and not there', async (what, remove) => {
+    const options = { size: '', ...(what === 'directory' ? { dir: join(directory, 'images') } : {}) };
+    mkdirSync(join(directory, 'images'));
+    const json = volume(options);
+    const device = await attach(volume({ ...options, size: '64Mi' }));
+    expect(await call('detach', name, 'node')).toEqual(success);
+    remove();
+    expect(await call('isattached', json, 'node')).toEqual({ ...success, attached: false });
+    for (const args of [
+      ['attach', json, 'node'],
+      ['waitforattach', device, json],
+      ['mountdevice', join(directory, 'mount'), device, json],
+      ['expandvolume', json, '/x', String(128 * MIB), String(64 * MIB)],
+    ]) {
+      expect(await call(...args)).toEqual({
+        status: 'Failure',
+        code: 'NOT_FOUND',
+        message: expect.stringMatching(new RegExp(`^volume ${name}: .*[Nn]o such (image|file or directory)`)),
+      });
+    }
+  });
+
+  it('says of a volume that was removed with its directory, but has a device, that it is attached', async () => {
+    const options = { dir: join(directory, 'images') };
+    mkdirSync(options.dir);
+    await attach(volume(options));
+    rmSync(options.dir, { recursive: true });
+    expect(await call('isattached', volume(options), 'node')).toEqual({ ...success, attached: true });
   });
 
   it.each([

@@ -1,4 +1,5 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -6,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { RecordStore } from '../../src/state/records.ts';
 import { volumeRecordSchema } from '../../src/volume/records.ts';
+import { lacks } from '../support/requirements.ts';
 
 describe('RecordStore', () => {
   const schema = z.object({ device: z.string() });
@@ -89,6 +91,47 @@ describe('RecordStore', () => {
     expect(await store.read('v')).toEqual({ device: 'a' });
     await store.write('v', { device: 'b' });
     expect(readFileSync(file(), 'utf8')).toContain('"b"');
+  });
+
+  it('removes what a crash left half-written, also where there is no record', async () => {
+    await store.write('v', { device: 'a' });
+    const aside = `${file()}.new`;
+    writeFileSync(aside, '{"key":"v","con');
+    await store.remove('v');
+    expect(readdirSync(directory)).toEqual([]);
+    writeFileSync(aside, '{"key":"v","con');
+    await store.remove('v');
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it.skipIf(lacks('mounts'))('leaves the old record and nothing else when the disk is full', async () => {
+    mkdirSync(directory, { recursive: true });
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'flexcsi-test', directory]);
+    try {
+      await store.write('v', { device: 'a' });
+      const before = readdirSync(directory);
+      const large = { device: 'x'.repeat(64 * 1024) };
+      await expect(store.write('v', large)).rejects.toMatchObject({ kind: 'precondition' });
+      await expect(store.write('w', large)).rejects.toThrow(/ENOSPC/);
+      expect(readdirSync(directory)).toEqual(before);
+      expect(await store.read('v')).toEqual({ device: 'a' });
+    } finally {
+      execFileSync('umount', [directory]);
+    }
+  });
+
+  it('writes and removes one record in the order of the calls, also when they come at once', async () => {
+    const writes = Array.from({ length: 20 }, (_, at) => store.write('v', { device: `${at}` }));
+    await Promise.all(writes);
+    expect(await store.read('v')).toEqual({ device: '19' });
+    await Promise.all([
+      store.write('v', { device: 'a' }),
+      store.remove('v'),
+      store.write('w', { device: 'b' }),
+    ]);
+    expect(await store.read('v')).toBeUndefined();
+    expect(await store.read('w')).toEqual({ device: 'b' });
+    expect(readdirSync(directory)).toHaveLength(1);
   });
 
   it('names the directory and the flag when it cannot write', async () => {

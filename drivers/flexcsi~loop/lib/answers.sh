@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Answers, and how tools are run.
 
-# What a call that ends by itself takes away, so that the next one need not: its name lock and its draft
-# (store.sh). Nothing is taken away when a signal ends it: its tools may still be at work.
-name_lock='' draft=''
+# What a call that ends by itself takes away, so that the next one need not: its freeze (copies.sh), its name lock and
+# its draft (store.sh). Nothing is taken away when a signal ends it: its tools may still be at work.
+frozen='' name_lock='' draft=''
 
 # succeed [FIELDS]: FIELDS is JSON text that begins with a comma.
 succeed() {
@@ -31,6 +31,7 @@ print_failure() {
 }
 
 clean_up() {
+    [[ -z $frozen ]] || thaw
     [[ -z $draft ]] || remove_draft "$draft"
     [[ -z $name_lock ]] || rm --force "$name_lock"
 }

@@ -9,11 +9,10 @@
 # - That process has the lock of the image, as all that is started here. The next call waits until it has thawed.
 # - If it was killed, too, <image>.frozen is left, and the next call that opens the image thaws.
 
-# copy_image FILE: copies the image into the empty file. Sets `rec_shared` if the two share their blocks, and
-# `rec_created` to the time of the copy. The caller has opened the image.
+# copy_image FILE: copies the image into the empty file, and ends the freeze. Sets `rec_shared` if the two share their
+# blocks, and `rec_created` to the time of the copy. The caller has opened the image, and had it held still.
 copy_image() {
-    local words status frozen=''
-    hold_still
+    local words status
     printf -v rec_created '%(%s)T' -1
     rec_shared=yes
     words=$(cp --reflink=always -- "$image" "$1" 2>&1)
@@ -27,9 +26,14 @@ copy_image() {
     ((status == 0)) || tool_failed cp "$words"
 }
 
-# Freezes what is mounted; `frozen` tells. All that was written to the device is in the image afterwards.
+# Freezes what is mounted; `frozen` tells. All that was written to the device is in the image afterwards, so that only
+# now the image tells how much room it takes. Sets `moving` if that may still change.
 hold_still() {
     local found target
+    moving=''
+    # Half a file system, in a copy that nobody knows to be one.
+    [[ ! -e $image.formatting ]] ||
+        refuse FAILED_PRECONDITION "$image: formatting it was cut short, so that there is nothing to copy yet; mount the volume once, then copy it"
     mapfile -t found < <(devices)
     refuse_two_devices "${found[@]}"
     ((${#found[@]} > 0)) || return 0
@@ -41,6 +45,7 @@ hold_still() {
         refuse FAILED_PRECONDITION "$image: is mounted where this driver cannot see it, so that it cannot be frozen for the copy"
     else
         # Not mounted, or a raw block volume. What a program writes to it during the copy may be there or not.
+        moving=yes
         try sync "$device"
     fi
 }
@@ -72,6 +77,8 @@ holds_mounted() {
 # freeze DIRECTORY
 freeze() {
     local words=''
+    [[ ! -e $image.frozen ]] ||
+        fail "$image: an earlier call was killed while it was frozen, and it cannot be unfrozen; run fsfreeze --unfreeze $1"
     try touch "$image.frozen"
     # shellcheck disable=SC2016 # the inner shell's own
     coproc freezer {
@@ -83,29 +90,46 @@ freeze() {
             exec fsfreeze --unfreeze "$1"' freezer "$1" "$image.frozen"
     }
     # shellcheck disable=SC2154 # set by coproc
-    freezer_pid=$freezer_PID
+    freezer_pid=$freezer_PID freezer_input=${freezer[1]}
     read -r words <&"${freezer[0]}"
-    frozen=yes
     [[ $words == frozen ]] || fail "$image: fsfreeze: ${words:-ended before it was done}"
+    frozen=yes
 }
 
 # Ends the freeze, and fails if that is not certain.
 thaw() {
-    local input=${freezer[1]}
-    exec {input}>&-
+    frozen=''
+    exec {freezer_input}>&-
     wait "$freezer_pid" || fail "$image: $device cannot be unfrozen; run fsfreeze --unfreeze on where it is mounted"
     try rm --force "$image.frozen"
 }
 
-# Thaws what a call left frozen that was killed together with its process for this.
+# Thaws what a call left frozen that was killed together with its process for this. As long as that is not certain, the
+# file that tells of it stays.
 thaw_leftover() {
-    local each target
-    for each in $(devices); do
+    local each target found
+    mapfile -t found < <(devices)
+    # It may be another node's.
+    is_local || ((${#found[@]} > 0)) || return 0
+    for each in "${found[@]}"; do
         target=$(mount_point_of "$each")
-        # Fails where nothing is frozen, as after a reboot.
-        [[ -z $target ]] || fsfreeze --unfreeze "$target"
+        if [[ -n $target ]]; then
+            unfreeze "$target" || return 0
+        elif holds_mounted "${each#/dev/}"; then
+            # Unmounted while it was frozen, what the kernel goes on holding; or mounted where only others see it.
+            # It is the same file system wherever it is mounted: here in a mount namespace that goes by itself.
+            # shellcheck disable=SC2016 # the inner shell's own
+            unfreeze "${image%/*}" unshare --mount sh -c '{ mount "$0" "$1" || mount --options ro "$0" "$1"; } &&
+                shift && exec "$@"' "$each" "${image%/*}" || return 0
+        fi
     done
     try rm --force "$image.frozen"
+}
+
+# unfreeze DIRECTORY [COMMAND…]: whether what is mounted there is not frozen any more. The command runs fsfreeze.
+unfreeze() {
+    local words
+    words=$("${@:2}" fsfreeze --unfreeze "$1" 2>&1) || [[ $words == *'unfreeze failed: Invalid argument'* ]]
 }
 
 # separate FILE: gives the file system in a copy an identity of its own, where the kernel would take it for the

@@ -15,11 +15,18 @@ is_empty() {
 
 # Formats the image if it is empty, and sets `fs_type` to what it holds.
 format_image() {
-    local found options=(-q)
-    # As long as this file exists, formatting was begun: what is in the image is not a user's.
+    local found status words options=(-q)
+    # As long as this file exists, formatting was begun and the image was never mounted: what is in it is not a user's,
+    # even if it looks like a file system. That of a mkfs which was cut short may not be one that can be mounted.
     local begun=$image.formatting
     found=$(blkid --probe --match-tag TYPE --output value "$device")
-    case $? in
+    status=$?
+    if [[ -e $begun ]]; then
+        ! holds_mounted "${device#/dev/}" ||
+            refuse FAILED_PRECONDITION "$image: is mounted, and yet not formatted to the end, as $begun says; remove the one that is wrong"
+        status=2
+    fi
+    case $status in
         0)
             [[ ${fs_type:-$found} == "$found" || $fs_type$found == ext?ext? ]] ||
                 refuse FAILED_PRECONDITION "$image: holds ${found:-a partition table}, not $fs_type"
@@ -28,17 +35,29 @@ format_image() {
         2)
             [[ $access == rw ]] ||
                 refuse FAILED_PRECONDITION "$image: is not formatted, and cannot be for a read-only mount"
-            [[ -e $begun ]] || is_empty ||
-                refuse FAILED_PRECONDITION "$image: holds data of an unknown kind, and is not formatted"
             fs_type=${fs_type:-ext4}
+            if [[ -e $begun ]]; then
+                if [[ $fs_type == ext* ]]; then options+=(-F); else options+=(-f); fi
+            elif ! is_empty; then
+                refuse FAILED_PRECONDITION "$image: holds data of an unknown kind, and is not formatted"
+            fi
             # No blocks kept for root, as kubelet does it.
             [[ $fs_type != ext* ]] || options+=(-m 0)
             try touch "$begun"
-            try "mkfs.$fs_type" "${options[@]}" "$device"
+            try sync "${image%/*}"
+            words=$("mkfs.$fs_type" "${options[@]}" "$device" 2>&1)
+            status=$?
+            if ((status != 0)); then
+                # A tool that is missing, say, has begun nothing: what is in the image later may be somebody's.
+                ! is_empty || rm --force "$begun"
+                tool_failed "mkfs.$fs_type" "${words:-exit status $status}"
+            fi
+            # After a failure of power it must not be there again, beside data.
+            try rm --force "$begun"
+            try sync "${image%/*}"
             ;;
         *) fail "$image: blkid cannot tell what it holds; it is neither formatted nor mounted" ;;
     esac
-    try rm --force "$begun"
 }
 
 # Repairs an ext file system as far as that is safe, and grows it to the size of its device. Here as well as in

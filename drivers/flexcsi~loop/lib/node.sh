@@ -8,11 +8,12 @@ attach() {
     if [[ ! -s $image ]]; then
         refuse_orphans
         [[ -n $size ]] ||
-            refuse NOT_FOUND "$image: no such image; the option size would let it be created"
+            refuse NOT_FOUND "volume $name: $image: no such image; the option size would let it be created"
         # Creates it with a size of 0: a crash in between leaves nothing that looks like a volume.
         try touch "$image"
     fi
     open_image
+    refuse_other_writer
     if [[ ! -s $image ]]; then
         size=$(numfmt --from=auto "$size") || refuse INVALID_ARGUMENT "option size: is too large"
         grow_image "$size"
@@ -25,17 +26,40 @@ attach() {
     succeed ",\"device\":\"$device\""
 }
 
-# With a shared directory the other nodes have to know.
+# open_volume: opens the image of volume `name`, which has to be there.
+open_volume() {
+    [[ -e $image ]] || refuse NOT_FOUND "volume $name: $image: no such image"
+    open_image
+}
+
+# With a shared directory the other nodes have to know, also whether this one may write: `rw` or `ro` is in the file.
+# A node that may write may do so until it detaches.
 mark_attached() {
+    local mark
     is_local && return
     open_store
     find_node
-    try touch "$store/attached/$name@$node"
+    mark=$store/attached/$name@$node
+    [[ $access == ro && -e $mark ]] || echo "$access" >"$mark" || fail "$mark: cannot be written"
+}
+
+# With a shared directory: fails if another node has the volume attached, unless both only read. Even a read-only
+# mount would write, beside one that writes: it takes the other's journal for one that a crash has left.
+refuse_other_writer() {
+    local each
+    is_local && return
+    [[ $access == ro ]] || refuse_elsewhere "$name"
+    find_node
+    other_nodes "$name"
+    for each in "${others[@]}"; do
+        [[ $(<"$store/attached/$name@$each") == ro ]] || refuse_attached_to "$name" "$each"
+    done
 }
 
 # isattached JSON NODE
 isattached() {
-    read_options "$1"
+    # What is gone is not attached, unless a device has kept it.
+    read_options "$1" --canonicalize-missing
     if is_other_node "$2"; then succeed ',"attached":false'; fi
     if [[ -n $(devices; orphans) ]]; then succeed ',"attached":true'; fi
     succeed ',"attached":false'
@@ -44,7 +68,8 @@ isattached() {
 # waitforattach DEVICE JSON: attaches the image again after a reboot, maybe as another device.
 waitforattach() {
     read_options "$2"
-    open_image
+    open_volume
+    refuse_other_writer
     mark_attached
     attach_image
     succeed ",\"device\":\"$device\""
@@ -54,7 +79,9 @@ waitforattach() {
 mountdevice() {
     local source
     read_options "$3"
-    open_image
+    open_volume
+    refuse_other_writer
+    mark_attached
     attach_image
     source=$(mounted SOURCE "$1")
     # btrfs: /dev/loop0[/subvolume]
@@ -67,13 +94,20 @@ mountdevice() {
     [[ $fs_type != xfs ]] || flags+=${flags:+,}nouuid
     # The access comes last: no flag may make a read-only volume writable.
     try mount --types "$fs_type" --options "${flags:+$flags,}$access" "$device" "$1"
+    [[ ! -e $image.frozen ]] || thaw_leftover
     # Others grow only while mounted. If one does not, its data is all there; `expandfs` tells why.
     [[ $access == ro ]] || (grow_mounted "$1") >/dev/null
     succeed
 }
 
-# unmountdevice DIRECTORY
+# unmountdevice DIRECTORY: not while a copy is made. What is unmounted while it is frozen stays frozen, and the kernel does
+# not let go of its device; the process that is to thaw it would not find it any more.
 unmountdevice() {
+    local source
+    source=$(mounted SOURCE "$1")
+    [[ -n $source ]] || succeed
+    image=$(losetup --noheadings --output BACK-FILE "${source%%\[*}")
+    [[ ! -f $image ]] || open_image
     [[ -z $(mounted SOURCE "$1") ]] || try umount "$1"
     succeed
 }
@@ -107,7 +141,7 @@ expandvolume() {
     local device
     [[ $3 =~ ^[1-9][0-9]*$ ]] || refuse INVALID_ARGUMENT "the new size '$3': must be a number of bytes"
     read_options "$1"
-    open_image
+    open_volume
     lock_room
     refuse_growth "$3"
     grow_image "$3"
@@ -134,7 +168,7 @@ refuse_growth() {
 # expandfs JSON DEVICE DIRECTORY NEW_BYTES OLD_BYTES
 expandfs() {
     read_options "$1"
-    open_image
+    open_volume
     [[ -n $(mounted SOURCE "$3") ]] || refuse NOT_FOUND "$3: nothing is mounted there"
     attach_image
     grow_mounted "$3"

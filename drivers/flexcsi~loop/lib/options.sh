@@ -60,18 +60,21 @@ parse_options() {
     [[ $access == rw ]] || access=ro
 }
 
-# read_options JSON: the options of a volume that is attached or mounted. Sets `image` as well.
+# read_options JSON [OPTION]: the options of a volume that is attached or mounted. Sets `image` as well. The option is
+# one of realpath.
 read_options() {
     parse_options "$1"
     is_name "$name" || refuse INVALID_ARGUMENT "volume name '$name': $name_rule"
     check_fs_type
     # A volume that was provisioned is known by its name.
     if [[ -z $dir$volume ]] && find_provisioned "$name"; then return; fi
-    find_image
+    find_image "${@:2}"
 }
 
-# Sets `image` to where the options say it is, whether it is there or not.
+# find_image [OPTION]: sets `image` to where the options say it is, whether it is there or not. Its directory has to be
+# there, unless the option, one of realpath, says otherwise.
 find_image() {
+    local code=''
     dir=${dir:-$store} volume=${volume:-$name}
     is_name "$volume" || refuse INVALID_ARGUMENT "option volume '$volume': $name_rule"
     check_dir
@@ -79,7 +82,9 @@ find_image() {
         refuse INVALID_ARGUMENT "option size '$size': must be like 64Mi, 1G or 1048576"
     # Only the default directory is created: another that is missing may be on a disk that is not mounted.
     [[ $dir != "$store" ]] || try mkdir --parents "$dir"
-    image=$(realpath -- "$dir/$volume.img" 2>&1) || fail "option dir: ${image#realpath: }"
+    image=$(realpath "$@" -- "$dir/$volume.img" 2>&1) && return
+    [[ $image != *': No such file or directory' ]] || code=NOT_FOUND
+    refuse "$code" "volume $name: option dir: ${image#realpath: }"
 }
 
 check_dir() {

@@ -3,7 +3,7 @@
 
 # snapshot JSON
 snapshot() {
-    local place bytes i
+    local place bytes blocks i
     parse_options "$1"
     is_id "$snapshot_name" || refuse INVALID_ARGUMENT "snapshot name '$snapshot_name': $id_rule"
     for ((i = 0; i < ${#changed[@]}; i++)); do
@@ -21,14 +21,17 @@ snapshot() {
         answer_snapshot
     fi
 
-    find_by_name "$name" || find_static || refuse NOT_FOUND "there is no volume $name"
+    find_source || refuse NOT_FOUND "there is no volume $name"
     open_image
     refuse_elsewhere "$name"
     place=${image%/*}
     [[ -z $home ]] || place=${place%/*}
     refuse_taken "$place/$snapshot_name.snapshot"
-    bytes=$(stat --format='%b' -- "$image") || fail "$image: cannot be looked at"
-    reserve snapshot "$snapshot_name" "$place" $((bytes * 512))
+    hold_still
+    read -r bytes blocks < <(stat --format='%s %b' -- "$image") || fail "$image: cannot be looked at"
+    # What a program writes meanwhile may fill the copy.
+    [[ -n $moving ]] || bytes=$((blocks * 512))
+    reserve snapshot "$snapshot_name" "$place" "$bytes"
     clear_record
     copy_image "$draft/data.snapshot"
     rec_dir=$place rec_source_volume=$name

@@ -12,7 +12,7 @@
 #   volumes/<name>, snapshots/<name>         links to these directories; what has none is not there
 #   pending/<name>.volume, ….snapshot        a link to what is not there yet, or not any more: to be removed
 #   dirs/                                    links to the directories in which there are or were any
-#   attached/<name>@<node>                   with FLEXCSI_LOOP_SHARED: this node has attached it
+#   attached/<name>@<node>                   with FLEXCSI_LOOP_SHARED: this node has attached it, `rw` or `ro`
 #   locks/                                   see below
 #
 # What is new is written as a draft, brought to disk, and moved into place while `pending` points to the place; the
@@ -173,9 +173,13 @@ remove_home() {
 # ---- Room ----
 
 lock_room() {
+    local seconds=60
     open_store
     exec {room_lock}<>"$store/locks/room" || fail "$store/locks/room: cannot be opened for writing"
-    flock --timeout 60 "$room_lock" || refuse ABORTED "$store: another call has looked for room for a minute; try again"
+    # While a file system is frozen, its writers wait as well.
+    [[ -z $frozen ]] || seconds=10
+    flock --timeout "$seconds" "$room_lock" ||
+        refuse ABORTED "$store: another call has looked for room for too long; try again"
 }
 
 unlock_room() { exec {room_lock}>&-; }
@@ -315,8 +319,12 @@ refuse_attached() {
 refuse_elsewhere() {
     find_node
     other_nodes "$1"
-    ((${#others[@]} == 0)) ||
-        refuse FAILED_PRECONDITION "volume $1: is attached to node ${others[0]}; if that node is gone for good, remove $store/attached/$1@${others[0]}"
+    ((${#others[@]} == 0)) || refuse_attached_to "$1" "${others[0]}"
+}
+
+# refuse_attached_to NAME NODE
+refuse_attached_to() {
+    refuse FAILED_PRECONDITION "volume $1: is attached to node $2; if that node is gone for good, remove $store/attached/$1@$2"
 }
 
 # here_among PLACES: whether one of them is this node: `a=1,b=2;a=3` are two places. Sets `node`.

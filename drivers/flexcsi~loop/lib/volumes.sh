@@ -30,6 +30,7 @@ provision() {
     reserve volume "$name" "$place" "$bytes"
     clear_record
     if ((source_bytes > 0)); then
+        hold_still
         copy_image "$draft/data.img"
         [[ $access_type == block ]] || separate "$draft/data.img"
     else
@@ -145,9 +146,28 @@ find_static() {
 # find_by_name NAME: sets `image`; 1 when no image is known by this name alone: it was provisioned, is attached, or is in
 # the default directory.
 find_by_name() {
+    local link
     find_provisioned "$1" && return
     is_name "$1" || return 1
-    image=$(readlink "$attached_dir/$1") || image=$(realpath -- "$store/$1.img") && [[ -f $image ]]
+    if link=$(readlink "$attached_dir/$1"); then
+        image=$link
+        if [[ -f $image && -n $(devices) ]]; then return; fi
+    fi
+    # A link that is left over says nothing of where the volume is now, but makes it doubtful that it is here.
+    image=$(realpath -- "$store/$1.img") && [[ -f $image && ${link:-$image} == "$image" ]]
+}
+
+# Sets `image` to that of volume `name`; 1 if there is none. Options that name an image name no other, even if that has
+# the volume's name. But those that `provision` has answered may be an earlier volume's: the name says which it is now.
+find_source() {
+    if [[ -z $dir$volume ]]; then
+        find_by_name "$name"
+    elif ! find_static; then
+        [[ $dir/$volume == */"$name.volume/data" ]] && find_provisioned "$name" &&
+            [[ ! -e $dir/$volume.img || $dir/$volume.img -ef $image ]]
+    else
+        home=''
+    fi
 }
 
 # delete JSON

@@ -17,7 +17,7 @@ export function belowCsi(volumes: VolumeService): Calls {
     unpublish: (volumeId, targetPath) => volumes.unpublish({ volumeId, targetPath }),
     async expandVolume(volume, bytes) {
       const request = { volumeId: volume.name, requiredBytes: bytes, access: 'mount' as const };
-      return { bytes, onNode: await volumes.expandVolume(request) };
+      return await volumes.expandVolume(request);
     },
     expandFileSystem: (volume, volumePath, _staging, requiredBytes) =>
       volumes.expandFileSystem({ volumeId: volume.name, volumePath, requiredBytes, access: 'mount' }),

@@ -11,6 +11,7 @@ import { silentLogger } from '../../../src/log.ts';
 import { createHost } from '../../../src/mount/host.ts';
 import { bootId } from '../../../src/state/boot.ts';
 import { RecordStore } from '../../../src/state/records.ts';
+import { VolumeLocks } from '../../../src/volume/lock.ts';
 import type { KnownVolume } from '../../../src/volume/parts.ts';
 import {
   attachedSchema,
@@ -191,6 +192,8 @@ export class Session {
       shared: new RecordStore(join(state, 'ephemeral'), sharedDeviceSchema, log),
       provisioned: new RecordStore(join(state, 'provisioned'), provisionRecordSchema, log),
       attached: new RecordStore(join(state, 'attached'), attachedSchema, log),
+      nodeTurns: new VolumeLocks('node'),
+      attaching: new Set(),
       lookup: { find: async (volumeId) => this.known.get(volumeId) },
       settings: {
         csiName: this.plugin.serving.name,
