@@ -84,7 +84,7 @@ freeze() {
     coproc freezer {
         exec setsid bash -c '
             trap "" HUP INT TERM
-            words=$(fsfreeze --freeze "$1" 2>&1) || { printf "%s\n" "${words//$'"'\n'"'/ }"; rm --force "$2"; exit 1; }
+            words=$(fsfreeze --freeze "$1" 2>&1) || { rm --force "$2"; printf "%s\n" "${words//$'"'\n'"'/ }"; exit 1; }
             echo frozen
             read -r
             exec fsfreeze --unfreeze "$1"' freezer "$1" "$image.frozen"
