@@ -57,7 +57,9 @@ export class OutputCollector {
   /** Resolves when all writers have closed their end, after `graceMs`, or when the output is complete. */
   async untilEnd(graceMs: number, isComplete: (output: Buffer) => boolean = () => false): Promise<void> {
     const { promise: enough, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, graceMs);
+    // Timers run before what has arrived is read: on a busy machine both are due at once, and output that was
+    // there in time would pass for none. After the immediate it has been read.
+    const timer = setTimeout(() => setImmediate(resolve), graceMs);
     this.#arrived = () => {
       if (isComplete(this.output())) resolve();
     };

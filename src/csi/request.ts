@@ -41,7 +41,7 @@ export function requirePath(field: string, value: string): string {
       `${field} must not contain . or .. as a part: ${JSON.stringify(value)}`,
     );
   }
-  const path = value.replace(/\/+/g, '/').replace(/(.)\/$/, '$1');
+  const path = value.replace(/\/+/g, '/').replace(/(.)\/$/s, '$1');
   if (path === '/') throw new Failure('invalid-request', `${field} must not be the root directory`);
   return path;
 }

@@ -150,8 +150,16 @@ async function isDirectory(host: Host, path: string): Promise<boolean> {
 }
 
 function notADirectory(path: string, state: PathState): Failure {
-  const what = state.kind === 'dead' ? `a dead mount (${state.error})` : `a ${state.kind}`;
-  return new Failure('precondition', `${oneLine(path)} must be a directory, but is ${what}: remove it`);
+  return new Failure(
+    'precondition',
+    `${oneLine(path)} must be a directory, but is ${whatIs(state)}: remove it`,
+  );
+}
+
+/** What is there, in the words of a message. */
+function whatIs({ kind, error }: PathState): string {
+  if (kind === 'dead') return `on a dead mount (${error})`;
+  return kind === 'other' ? 'neither a file nor a directory' : `a ${kind}`;
 }
 
 /**
@@ -163,8 +171,7 @@ export async function makeFile(host: Host, path: string): Promise<void> {
   const state = await pathState(host, path);
   if (state.kind === 'file' || state.kind === 'block-device') return;
   if (state.kind !== 'missing') {
-    const what = state.kind === 'dead' ? `a dead mount (${state.error})` : `a ${state.kind}`;
-    throw new Failure('precondition', `${oneLine(path)} must be a file, but is ${what}: remove it`);
+    throw new Failure('precondition', `${oneLine(path)} must be a file, but is ${whatIs(state)}: remove it`);
   }
   await makeDirectory(host, dirname(path));
   // dd, since touch would follow a link put there meanwhile; excl makes it fail then.
@@ -195,7 +202,7 @@ export async function removeEmptyDirectory(host: Host, path: string): Promise<Re
       if (state.kind === 'missing') return 'missing';
       throw new Failure(
         'precondition',
-        `${oneLine(path)} is not a directory, but a ${state.kind}: remove it`,
+        `${oneLine(path)} is not a directory, but ${whatIs(state)}: remove it`,
       );
     }
     default:
@@ -218,7 +225,7 @@ export async function removeFile(host: Host, path: string): Promise<Removal> {
   } else if (state.kind !== 'block-device') {
     throw new Failure(
       'precondition',
-      `${oneLine(path)} is a ${state.kind}, not the file that was made for the device: remove it`,
+      `${oneLine(path)} is ${whatIs(state)}, not the file that was made for the device: remove it`,
     );
   }
   const args = ['--', path];

@@ -91,21 +91,42 @@ async function refuseFullNode(
   }
 }
 
-/** The nodes to which the volume was attached by this process and, as the driver confirms, still is. */
+/**
+ * The nodes to which the volume was attached by this process and, as the driver confirms, still is.
+ *
+ * @throws {Failure} of the driver, when it cannot tell: a volume that may be in use is not deleted.
+ */
 export async function attachedNodes(parts: VolumeParts, driver: Driver, volumeId: string): Promise<string[]> {
   const { nodes } = (await parts.attached.read(volumeId)) ?? { nodes: {} };
   const confirmed: string[] = [];
   for (const [node, use] of Object.entries(nodes)) {
-    if (await isAttached(parts, driver, volumeId, use, node)) confirmed.push(node);
+    if (await askAttached(parts, driver, volumeId, use, node)) confirmed.push(node);
   }
   return confirmed;
 }
 
 /**
- * Whether the driver confirms that the volume is attached there. A record that it denies goes. One that cannot be
- * asked about, now or with this driver, does not count: what is on record must not hold up a volume for ever.
+ * Whether the driver confirms that the volume is attached there. A record that cannot be asked about, now or with this
+ * driver, does not count: it must not keep the volume from its pod for ever.
  */
 async function isAttached(
+  parts: VolumeParts,
+  driver: Driver,
+  volumeId: string,
+  use: AttachedVolume,
+  nodeId: string,
+): Promise<boolean> {
+  try {
+    return await askAttached(parts, driver, volumeId, use, nodeId);
+  } catch (error) {
+    const problem = errorMessage(error);
+    parts.log.warn({ volumeId, nodeId, problem }, 'cannot tell whether the volume is attached to the node');
+    return false;
+  }
+}
+
+/** The same, with the driver's failure. A record that the driver denies goes. */
+async function askAttached(
   parts: VolumeParts,
   driver: Driver,
   volumeId: string,
@@ -118,11 +139,7 @@ async function isAttached(
     if (!result.supported) return false;
     if (result.answer.attached === true) return true;
   } catch (error) {
-    if (!saysNotFound(error)) {
-      const problem = errorMessage(error);
-      parts.log.warn({ volumeId, nodeId, problem }, 'cannot tell whether the volume is attached to the node');
-      return false;
-    }
+    if (!saysNotFound(error)) throw error;
   }
   await forgetAttached(parts, volumeId, nodeId);
   return false;

@@ -4,6 +4,7 @@
  *   [isattached, where a record says that it is attached otherwise]  →  attach
  *   detach
  */
+import { Failure } from '../errors.ts';
 import { attach, detach } from './attach.ts';
 import { type AttachRequest, forgetAttached, refuseOtherAttach, takePlace } from './attachments.ts';
 import { isFinal } from './final.ts';
@@ -26,7 +27,11 @@ export async function controllerPublish(parts: VolumeParts, request: AttachReque
     await takePlace(parts, driver, request);
     return await orNotFound(driver, request, () => attach(parts, request, request.nodeId));
   } catch (error) {
-    if (!isRepeat && isFinal(error)) await forgetAttached(parts, request.volumeId, request.nodeId);
+    // Of an attach whose answer cannot be read nobody knows whether it has attached.
+    const isUnclear = error instanceof Failure && error.kind === 'driver-unclear';
+    if (!isRepeat && !isUnclear && isFinal(error)) {
+      await forgetAttached(parts, request.volumeId, request.nodeId);
+    }
     throw error;
   } finally {
     parts.attaching.delete(place);

@@ -33,6 +33,7 @@ describe('requirePath', () => {
   it.each([
     ['/a/b', '/a/b'],
     ['/a//b/', '/a/b'],
+    ['/ends in a line break\n/', '/ends in a line break\n'],
     ['/with space/new\nline/"quote"/\\040', '/with space/new\nline/"quote"/\\040'],
     ['/..a/b..', '/..a/b..'],
   ])('takes %j', (path, normal) => {
