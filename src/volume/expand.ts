@@ -5,11 +5,12 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Failure } from '../errors.ts';
+import type { Driver } from '../flex/driver.ts';
 import * as verbs from '../flex/verbs.ts';
 import { growFileSystem } from '../mount/filesystem.ts';
 import { pathState } from '../mount/paths.ts';
 import { blockDeviceSize, fileSystemUsage } from '../mount/usage.ts';
-import { describeVolume, rememberedVolume } from './known.ts';
+import { describeVolume, type RememberedVolume, rememberedVolume } from './known.ts';
 import { attachOptions } from './options.ts';
 import type { VolumeParts } from './parts.ts';
 import { placeInUse } from './place.ts';
@@ -92,7 +93,7 @@ export async function expandFileSystem(parts: VolumeParts, request: NodeExpandRe
   if (request.access === 'block' || (mounted && (await isDeviceMount(parts, mounted)))) return;
 
   const driver = await parts.driver.current();
-  const volume = await rememberedVolume(parts, volumeId);
+  const volume = (await rememberedVolume(parts, volumeId)) ?? (await describedVolume(driver, volumeId));
   if (volume === undefined) throw unknown(volumeId, 'options');
   if (volume.record?.access === 'block') return;
   const device = volume.record?.device ?? '';
@@ -106,6 +107,12 @@ export async function expandFileSystem(parts: VolumeParts, request: NodeExpandRe
   const result = await driver.call(verbs.expandFs(options, device, volumePath, newBytes, oldBytes));
   // Without a mount the tools of xfs and btrfs would work on the node's own disk.
   if (!result.supported && device !== '' && mounted) await growFileSystem(parts.host, device, mountPoint);
+}
+
+/** What the driver itself says of a volume that nothing is on record of. */
+async function describedVolume(driver: Driver, volumeId: string): Promise<RememberedVolume | undefined> {
+  const described = await describeVolume(driver, { name: volumeId, options: {} });
+  return typeof described === 'string' ? undefined : { options: described.options ?? {}, fsType: '' };
 }
 
 /** The record that CreateVolume left keeps up with the size. A convenience, as all records. */

@@ -66,6 +66,26 @@ describe.skipIf(lacks('mounts'))('NodeExpandVolume', () => {
     ]);
   });
 
+  it('asks a driver that has getvolume when nothing is on record any more', async () => {
+    const scenario = await start({
+      init: answer('Success', { capabilities: { attach: false, getvolume: true } }),
+      mount: mountsTmpfs,
+      unmount: unmounts,
+      expandfs: success,
+      getvolume: answer('Success', { options: { id: 'from-driver' } }),
+    });
+    const target_path = scenario.target();
+    await scenario.client.node('NodePublishVolume', { ...volume, target_path });
+    await scenario.restart({ stateDir: join(scenario.directory, 'lost') });
+    await scenario.client.node('NodeExpandVolume', {
+      volume_id: 'pv-1',
+      volume_path: target_path,
+      capacity_range: { required_bytes: 9 },
+    });
+    expect(scenario.driver.verbs()).toEqual(['getvolume', 'expandfs']);
+    expect(scenario.driver.calls()[1]?.args[0]).toContain('"id":"from-driver"');
+  });
+
   it('takes options and old size from the cluster where there is one', async () => {
     const scenario = await start({
       init: attachFalse,
