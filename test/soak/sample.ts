@@ -1,0 +1,79 @@
+/** What a process holds, read from the kernel's tables. */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { mountsBelow } from '../sanity/leftovers.ts';
+import type { Places } from './places.ts';
+
+export interface Sample {
+  /** Resident memory, bytes. */
+  readonly rss: number;
+  /** Open descriptors, without those of the FIFOs that are kept for drivers' output. */
+  readonly descriptors: number;
+  readonly fifos: number;
+  readonly threads: number;
+  /** Programs that it runs. */
+  readonly children: number;
+  /** Children that have ended and were not waited for. */
+  readonly zombies: readonly number[];
+  readonly mounts: number;
+  /** Files in the state directory. */
+  readonly records: number;
+  readonly temporary: number;
+}
+
+export function takeSample(pid: number, places: Places): Sample {
+  const status = read(`/proc/${pid}/status`);
+  const opened = descriptorsOf(pid);
+  const fifos = opened.filter((target) => target.startsWith(places.temporary)).length;
+  const children = read(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number);
+  return {
+    rss: Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024,
+    descriptors: opened.length - fifos,
+    fifos,
+    threads: Number(/^Threads:\s+(\d+)$/m.exec(status)?.[1]),
+    children: children.length,
+    zombies: children.filter((child) => /^\d+ \(.*\) Z/s.test(read(`/proc/${child}/stat`))),
+    mounts: mountsBelow(places.root).length,
+    records: filesBelow(places.state).length,
+    temporary: filesBelow(places.temporary).length,
+  };
+}
+
+/** What the descriptors of a process lead to, as /proc shows it. */
+export function descriptorsOf(pid: number): string[] {
+  const directory = `/proc/${pid}/fd`;
+  return readdirSync(directory).flatMap((descriptor) => {
+    try {
+      return [readlinkSync(join(directory, descriptor))];
+    } catch {
+      // Closed meanwhile.
+      return [];
+    }
+  });
+}
+
+/** Files and other things that are not directories, as paths. */
+export function filesBelow(directory: string): string[] {
+  return entriesOf(directory).flatMap((entry) => {
+    const path = join(directory, entry.name);
+    return entry.isDirectory() ? filesBelow(path) : [path];
+  });
+}
+
+function entriesOf(directory: string) {
+  try {
+    return readdirSync(directory, { withFileTypes: true });
+  } catch {
+    // Removed meanwhile.
+    return [];
+  }
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    // It has ended.
+    return '';
+  }
+}
