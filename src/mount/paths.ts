@@ -92,6 +92,10 @@ export async function realPathBelow(
   const normal = withoutTrailingSlash(path);
   const args = ['-m', '-z', '--', dirname(normal), root];
   const [above = '', realRoot = ''] = (await runChecked(host, 'realpath', args)).split('\0');
+  if (!above.startsWith('/') || !realRoot.startsWith('/')) {
+    // Of an empty answer a relative path would be made, at which nothing is mounted.
+    throw new Failure('host-failed', `realpath -m ${oneLine(path)}: it succeeded without an answer`);
+  }
   return { path: normal === '/' ? normal : join(above, basename(normal)), root: realRoot };
 }
 
