@@ -1,14 +1,14 @@
-/** What a program prints: read from a FIFO to its end, or as far as somebody waits for it. */
+/** What a program prints: read from a pipe to its end, or as far as somebody waits for it. */
 import { constants } from 'node:fs';
 import { Socket } from 'node:net';
 
-/** A FIFO without a name: any number of ends can be opened until it is closed. */
-export interface Fifo {
+/** A pipe without a name: any number of ends can be opened until it is closed. */
+export interface Pipe {
   open(flags: number): number;
   close(): void;
 }
 
-/** Reads a FIFO to its end, keeping at most `limit` bytes. */
+/** Reads a pipe to its end, keeping at most `limit` bytes. */
 export class OutputCollector {
   readonly #socket: Socket;
   readonly #limit: number;
@@ -18,16 +18,16 @@ export class OutputCollector {
   #size = 0;
   #overLimit: () => void = () => {};
 
-  constructor(fifo: Fifo, limit: number) {
+  constructor(pipe: Pipe, limit: number) {
     this.#limit = limit;
     this.#socket = new Socket({
-      fd: fifo.open(constants.O_RDONLY | constants.O_NONBLOCK),
+      fd: pipe.open(constants.O_RDONLY | constants.O_NONBLOCK),
       readable: true,
       writable: false,
     });
     this.#ended = new Promise((resolve) => {
       this.#socket.on('end', () => resolve());
-      // Reading a FIFO does not fail; if it does, it is as good as its end, and `untilEnd` has its own limit.
+      // Reading a pipe does not fail; if it does, it is as good as its end, and `untilEnd` has its own limit.
       this.#socket.on('error', () => resolve());
     });
     this.#socket.on('data', (chunk: Buffer) => {
@@ -88,7 +88,7 @@ export class OutputCollector {
     return output;
   }
 
-  /** Lets go of a FIFO that no program got: without a writer its end would never come. */
+  /** Lets go of a pipe that no program got: without a writer its end would never come. */
   abandon(): void {
     this.#socket.destroy();
   }

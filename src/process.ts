@@ -3,13 +3,13 @@
  * `Run`, so that how programs are started (in a container, through nsenter, by a helper process) can change
  * without touching the callers.
  */
-import { closeSync, constants, mkdtempSync, openSync, rmdirSync, rmSync } from 'node:fs';
-import { constants as system, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { once } from 'node:events';
+import { closeSync, constants, openSync } from 'node:fs';
+import { constants as system } from 'node:os';
 import { execa } from 'execa';
 import { errorCode } from './errors.ts';
 import { openInput } from './input.ts';
-import { type Fifo, OutputCollector } from './output.ts';
+import { OutputCollector, type Pipe } from './output.ts';
 
 export interface Command {
   /** A path, or a name that is looked up on PATH. */
@@ -76,32 +76,32 @@ const LATE_OUTPUT_MS = 10_000;
  * fails on a socket (ENXIO), and two sockets would lose the order of the two streams.
  */
 export function createRun(): Run {
-  const idle: Fifo[] = [];
+  const idle: Pipe[] = [];
   return async (command) => {
     const started = performance.now();
-    let fifo: Fifo | undefined;
+    let pipe: Pipe | undefined;
     let collector: OutputCollector | undefined;
     try {
-      fifo = idle.pop() ?? (await createFifo());
-      const reusable = fifo;
-      collector = new OutputCollector(fifo, command.maxOutputBytes ?? MIB);
-      const result = await execute(command, fifo, collector);
-      // Only a FIFO that all writers have closed is used again: a daemon may go on writing to the others.
+      pipe = idle.pop() ?? (await createPipe());
+      const reusable = pipe;
+      collector = new OutputCollector(pipe, command.maxOutputBytes ?? MIB);
+      const result = await execute(command, pipe, collector);
+      // Only a pipe that all writers have closed is used again: a daemon may go on writing to the others.
       const output = collector.finish(() =>
-        idle.length < IDLE_FIFOS ? idle.push(reusable) : reusable.close(),
+        idle.length < IDLE_PIPES ? idle.push(reusable) : reusable.close(),
       );
       return { ...result, output, durationMs: performance.now() - started };
     } catch (error) {
-      // No descriptors left, no place for a FIFO: as if the program itself could not be started.
+      // No descriptors left, no process for a pipe: as if the program itself could not be started.
       collector?.abandon();
-      fifo?.close();
+      pipe?.close();
       return { ...notStarted(error), output: Buffer.alloc(0), durationMs: performance.now() - started };
     }
   };
 }
 
-/** FIFOs that are kept for the next programs. */
-const IDLE_FIFOS = 32;
+/** Pipes that are kept for the next programs. */
+const IDLE_PIPES = 32;
 
 function notStarted(error: unknown): Outcome {
   return {
@@ -134,9 +134,9 @@ export async function runInPlace(
 
 type Outcome = Omit<Ended, 'output' | 'durationMs'>;
 
-async function execute(command: Command, fifo: Fifo, collector: OutputCollector): Promise<Outcome> {
+async function execute(command: Command, output: Pipe, collector: OutputCollector): Promise<Outcome> {
   // For reading, too: a program that outlives flexcsi then never writes to a pipe without a reader (SIGPIPE).
-  const writeEnd = fifo.open(constants.O_RDWR);
+  const writeEnd = output.open(constants.O_RDWR);
   let timedOut = false;
   let tooMuchOutput = false;
   let stdin: number | undefined;
@@ -223,18 +223,25 @@ function signalGroup(group: number | undefined, signal: NodeJS.Signals): void {
   }
 }
 
-async function createFifo(): Promise<Fifo> {
-  const directory = mkdtempSync(join(tmpdir(), 'flexcsi-'));
-  const path = join(directory, 'output');
+/**
+ * Node makes no pipes, and a FIFO would have a name for a moment, left behind by whoever is killed in it. In a
+ * pipeline of the shell the second program's standard input is one. It says who it is, and waits for the end of
+ * ours, so that we can open it.
+ */
+const MAKE_PIPE = `exec 3<&0; : | exec sh -c 'exec 4<&0 <&3; echo $$; read _'`;
+
+async function createPipe(): Promise<Pipe> {
+  const maker = execa('sh', ['-c', MAKE_PIPE], { detached: true, cleanup: false, reject: false });
   try {
-    await execa('mkfifo', ['-m', '0600', path], { stdio: 'ignore' });
-    const base = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const first = once(maker.stdout, 'data').then(([pid]) => ({ pid: Number(pid), code: undefined }));
+    const { pid, code } = await Promise.race([first, maker.then((ended) => ({ ...ended, pid: 0 }))]);
+    if (pid === 0) throw Object.assign(new Error('no pipe for the output'), { code: code ?? 'EPIPE' });
+    const base = openSync(`/proc/${pid}/fd/4`, constants.O_RDONLY | constants.O_NONBLOCK);
     return {
       open: (flags) => openSync(`/proc/self/fd/${base}`, flags),
       close: () => closeSync(base),
     };
   } finally {
-    rmSync(path, { force: true });
-    rmdirSync(directory);
+    maker.stdin.end();
   }
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
-import { type Fifo, OutputCollector } from '../src/output.ts';
+import { OutputCollector, type Pipe } from '../src/output.ts';
 
 test('output that is there in time counts, however late this process gets to read it', async () => {
   const { fifo, path } = makeFifo();
@@ -25,7 +25,7 @@ function block(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
-function makeFifo(): { readonly fifo: Fifo; readonly path: string } {
+function makeFifo(): { readonly fifo: Pipe; readonly path: string } {
   const directory = mkdtempSync(join(tmpdir(), 'flexcsi-output-'));
   onTestFinished(() => rmSync(directory, { recursive: true }));
   const path = join(directory, 'fifo');

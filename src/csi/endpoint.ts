@@ -1,6 +1,7 @@
 /** The unix socket of a plugin: found free, made for its owner only, put in place whole, removed if it is still ours. */
 import { createHash } from 'node:crypto';
-import { lstat, rename, stat, unlink } from 'node:fs/promises';
+import { closeSync, constants, openSync } from 'node:fs';
+import { chmod, lstat, mkdir, rename, rmdir, stat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
@@ -31,27 +32,89 @@ export function parseEndpoint(endpoint: string): string {
   return path;
 }
 
-/**
- * A name beside the socket, to bind before it is put in place. Never longer than the path itself may be. Always the
- * same for a path: what a process leaves that was killed before it was ready, the next one finds.
- */
-export function temporaryName(path: string): string {
-  const hash = createHash('sha256').update(basename(path)).digest('hex');
-  return join(dirname(path), `.${hash}`.slice(0, Math.max(5, basename(path).length)));
+/** Where a socket is bound before it is put in place: a directory beside that, into which only its owner can look. */
+export interface BindPlace {
+  /** What to bind. Short, however long the socket's own path is. */
+  readonly name: string;
+  /**
+   * Puts the bound socket in its place, over a stale one, and removes the directory. Answers how to remove the
+   * socket, which leaves that of a successor alone.
+   */
+  putInPlace(): Promise<() => Promise<void>>;
+  /** To be called when the server has closed: until then `name` has to mean nothing else. */
+  close(): void;
 }
 
+const SOCKET = 'socket';
+
 /**
- * Removes the socket that an earlier process has left at a temporary name.
+ * Makes the place for a socket. Always the same for a path: what a process leaves that was killed before it was
+ * ready, the next one finds.
  *
- * @throws {Failure} `precondition` as `requireFree`, when it is served: by a plugin that is just starting.
+ * Not by the umask, which would be that of the whole process, and of the drivers that it starts meanwhile.
+ *
+ * @throws {Failure} `precondition` when it is in use, by a plugin that is just starting, or cannot be made.
  */
-export async function removeStale(path: string): Promise<void> {
-  await requireFree(path);
+export async function makeBindPlace(path: string): Promise<BindPlace> {
+  const hash = createHash('sha256').update(basename(path)).digest('hex').slice(0, 16);
+  const directory = join(dirname(path), `.${hash}`);
+  const bound = join(directory, SOCKET);
+  let descriptor: number;
   try {
-    await unlink(path);
+    await mkdir(directory, { mode: 0o700 }).catch(unlessCode('EEXIST'));
+    descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (error) {
-    if (errorCode(error) !== 'ENOENT') throw error;
+    throw new Failure('precondition', `--endpoint: ${errorMessage(error)}`, { cause: error });
   }
+  const name = `/proc/self/fd/${descriptor}/${SOCKET}`;
+  const close = (): void => closeSync(descriptor);
+  try {
+    await removeStale(name, path);
+  } catch (error) {
+    close();
+    throw error;
+  }
+  return {
+    name,
+    putInPlace: async () => {
+      await chmod(bound, 0o600);
+      const { ino, dev } = await lstat(bound);
+      await rename(bound, path);
+      await rmdir(directory);
+      return async () => {
+        try {
+          const present = await lstat(path);
+          // A successor may have put its own socket there meanwhile.
+          if (present.ino === ino && present.dev === dev) await unlink(path);
+        } catch (error) {
+          unlessCode('ENOENT')(error);
+        }
+      };
+    },
+    close,
+  };
+}
+
+/** Removes the socket that an earlier process has left. */
+async function removeStale(name: string, path: string): Promise<void> {
+  try {
+    if ((await lstat(name)).isSocket() && (await isServed(name))) {
+      throw new Failure(
+        'precondition',
+        `--endpoint: another process is about to serve ${path}; stop it, or name another path`,
+      );
+    }
+    await unlink(name);
+  } catch (error) {
+    unlessCode('ENOENT')(error);
+  }
+}
+
+/** @throws any other error. */
+function unlessCode(code: string): (error: unknown) => void {
+  return (error) => {
+    if (errorCode(error) !== code) throw error;
+  };
 }
 
 /**
@@ -87,21 +150,6 @@ export async function requireFree(path: string): Promise<void> {
       `--endpoint: another process is serving ${path}; stop it, or name another path`,
     );
   }
-}
-
-/** Puts the bound socket in its place, over a stale one; answers how to remove it. */
-export async function putInPlace(bound: string, path: string): Promise<() => Promise<void>> {
-  await rename(bound, path);
-  const { ino, dev } = await lstat(path);
-  return async () => {
-    try {
-      const present = await lstat(path);
-      // A successor may have put its own socket there meanwhile.
-      if (present.ino === ino && present.dev === dev) await unlink(path);
-    } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw error;
-    }
-  };
 }
 
 function isServed(path: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import type { Logger } from '../log.ts';
 import type { VolumeService } from '../volume/service.ts';
 import { type CsiCapabilities, csiCapabilities, type Mode, type Served } from './capabilities.ts';
 import { controllerHandlers } from './controller.ts';
-import { putInPlace, removeStale, requireFree, temporaryName } from './endpoint.ts';
+import { type BindPlace, makeBindPlace, requireFree } from './endpoint.ts';
 import { Gate } from './handler.ts';
 import { identityHandlers, type PluginDescription } from './identity.ts';
 import { nodeHandlers } from './node.ts';
@@ -29,28 +29,24 @@ export class CsiServer {
   readonly #log: Logger;
   readonly #gate = new Gate();
   readonly #server = new Server();
-  readonly #bound: string;
+  readonly #place: BindPlace;
   #removeSocket: () => Promise<void> = async () => {};
 
-  private constructor(settings: CsiServerSettings, volumes: VolumeService, log: Logger) {
+  private constructor(settings: CsiServerSettings, place: BindPlace, volumes: VolumeService, log: Logger) {
     this.#settings = settings;
+    this.#place = place;
     this.#volumes = volumes;
     this.#log = log;
-    this.#bound = temporaryName(settings.socket);
   }
 
   /**
    * Binds the socket beside its place, for its owner only. No client can see it before `open`.
    *
-   * To be called before any driver runs: the file mode of a socket comes from the umask, which is the whole
-   * process's and would be inherited.
-   *
    * @throws {Failure} `precondition` when the path is taken or cannot be used.
    */
   static async bind(settings: CsiServerSettings, volumes: VolumeService, log: Logger): Promise<CsiServer> {
     await requireFree(settings.socket);
-    await removeStale(temporaryName(settings.socket));
-    const server = new CsiServer(settings, volumes, log);
+    const server = new CsiServer(settings, await makeBindPlace(settings.socket), volumes, log);
     server.#addServices();
     await server.#bind();
     return server;
@@ -58,7 +54,7 @@ export class CsiServer {
 
   /** Puts the socket in its place: from now on clients are served. */
   async open(): Promise<void> {
-    this.#removeSocket = await putInPlace(this.#bound, this.#settings.socket);
+    this.#removeSocket = await this.#place.putInPlace();
   }
 
   /** The capabilities that the driver has now. Fails while its `init` does. */
@@ -79,6 +75,7 @@ export class CsiServer {
     const closed = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     // A connection that never spoke HTTP/2 would keep tryShutdown waiting for ever.
     if (!(await within(CLOSE_MS, closed))) this.#server.forceShutdown();
+    this.#place.close();
     await this.#removeSocket();
     this.#log.info('stopped');
   }
@@ -98,21 +95,19 @@ export class CsiServer {
 
   async #bind(): Promise<void> {
     setLogger(grpcLogger(this.#log));
-    const before = process.umask(0o177);
     try {
       await new Promise<void>((resolve, reject) => {
-        this.#server.bindAsync(`unix:${this.#bound}`, ServerCredentials.createInsecure(), (error) =>
+        this.#server.bindAsync(`unix:${this.#place.name}`, ServerCredentials.createInsecure(), (error) =>
           error === null ? resolve() : reject(error),
         );
       });
     } catch (error) {
+      this.#place.close();
       throw new Failure(
         'precondition',
         `--endpoint: no socket can be made at ${this.#settings.socket}: ${errorMessage(error)}`,
         { cause: error },
       );
-    } finally {
-      process.umask(before);
     }
   }
 }

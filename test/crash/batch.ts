@@ -56,7 +56,6 @@ export async function runBatch(options: BatchOptions): Promise<Batch> {
   const client = new CsiClient(places.socket);
   const halt = new AbortController();
   let disturbed = Date.now();
-  let serverKills = 0;
   const setting: Setting = {
     directory,
     prefix: `crash-${basename(directory).slice(-6).toLowerCase()}`,
@@ -80,7 +79,6 @@ export async function runBatch(options: BatchOptions): Promise<Batch> {
     if (halt.signal.aborted) return;
     const wasServer = await killer.strike();
     disturbed = Date.now();
-    if (wasServer) serverKills += 1;
     if (!wasServer || halt.signal.aborted) return;
     if (mode.losesState) {
       rmSync(places.state, { recursive: true, force: true });
@@ -124,7 +122,7 @@ export async function runBatch(options: BatchOptions): Promise<Batch> {
     await works;
     await checkWorld(setting, server.pid, volumes());
     await server.end();
-    checkNothingLeft(setting, serverKills);
+    checkNothingLeft(setting);
   } catch (caught) {
     error = caught;
     processes = processesWith(`${MARK}=${directory}`).map(({ pid, command }) => `${pid} ${command}`);

@@ -52,10 +52,9 @@ export async function checkWorld(
 /**
  * After everything was taken down and deleted, nothing is left of it.
  *
- * @param kills how often flexcsi itself was killed.
  * @throws {Violation}
  */
-export function checkNothingLeft({ directory, prefix }: Setting, kills: number): void {
+export function checkNothingLeft({ directory, prefix }: Setting): void {
   const { images, state, sockets, temporary } = placesOf(directory);
   require('no process is left', processesWith(`${MARK}=${directory}`).map(({ command }) => command));
   // Of the locks one is for the room, which is for all volumes.
@@ -69,11 +68,7 @@ export function checkNothingLeft({ directory, prefix }: Setting, kills: number):
   ));
   require('no record is left', filesBelow(state));
   require('no socket is left', readEntries(sockets));
-  // A FIFO for a driver's output has a name for the moment in which it is made. A flexcsi that is killed in that
-  // moment leaves it, and nothing in it: at most one each time.
-  const fifos = readEntries(temporary).filter((name) => /^flexcsi-\w{6}$/.test(name));
-  const others = readEntries(temporary).filter((name) => !fifos.includes(name));
-  require('no temporary file is left', fifos.length > kills ? [...fifos, ...others] : others);
+  require('no temporary file is left', readEntries(temporary));
 }
 
 /** Removes what a batch that failed has left outside its directory. */

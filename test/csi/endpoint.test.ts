@@ -1,10 +1,11 @@
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, rmdirSync, rmSync, symlinkSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { removeStale, temporaryName } from '../../src/csi/endpoint.ts';
+import { type BindPlace, makeBindPlace } from '../../src/csi/endpoint.ts';
 
 let directory: string;
 
@@ -14,44 +15,79 @@ beforeEach(() => {
 
 afterEach(() => rmSync(directory, { recursive: true }));
 
-describe('the temporary name of a socket', () => {
-  it.each(['/run/csi.sock', '/run/csi-with-a-long-name.sock'])('is beside %s, and no longer', (path) => {
-    const name = temporaryName(path);
-    expect(dirname(name)).toBe('/run');
-    expect(basename(name)).toMatch(/^\.[0-9a-f]+$/);
-    expect(name.length).toBeLessThanOrEqual(path.length);
+async function bound(path: string): Promise<{ place: BindPlace; server: Server }> {
+  const place = await makeBindPlace(path);
+  const server = createServer().listen(place.name);
+  await once(server, 'listening');
+  return { place, server };
+}
+
+async function ended(server: Server): Promise<void> {
+  server.close();
+  await once(server, 'close');
+}
+
+describe('the place where a socket is bound', () => {
+  it.each(['csi.sock', 'a'.repeat(107 - tmpdir().length - 30)])('is for its owner only: %s', async (name) => {
+    const path = join(directory, name);
+    const { place, server } = await bound(path);
+    const entries = readdirSync(directory);
+    expect(entries).toHaveLength(1);
+    expect(lstatSync(join(directory, entries[0] ?? '')).mode & 0o777).toBe(0o700);
+    const remove = await place.putInPlace();
+    expect(readdirSync(directory)).toEqual([name]);
+    expect(lstatSync(path).mode & 0o777).toBe(0o600);
+    await ended(server);
+    place.close();
+    await remove();
+    expect(readdirSync(directory)).toEqual([]);
   });
 
-  it('is always the same, and another for another socket', () => {
-    expect(temporaryName('/run/a.sock')).toBe(temporaryName('/run/a.sock'));
-    expect(temporaryName('/run/a.sock')).not.toBe(temporaryName('/run/b.sock'));
+  it('is used again after a process that was killed before it was ready', async () => {
+    const path = join(directory, 'csi.sock');
+    const code = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 9))`;
+    const first = await makeBindPlace(path);
+    const entries = readdirSync(directory);
+    spawnSync(process.execPath, ['-e', code, join(directory, entries[0] ?? '', 'socket')]);
+    first.close();
+    expect(readdirSync(join(directory, entries[0] ?? ''))).toEqual(['socket']);
+    const { place, server } = await bound(path);
+    await place.putInPlace();
+    expect(readdirSync(directory)).toEqual(['csi.sock']);
+    await ended(server);
+    place.close();
   });
-});
 
-describe('what an earlier process has left there', () => {
-  it('is removed', async () => {
-    const path = join(directory, '.left');
-    const server = createServer().listen(join(directory, 'first'));
-    await once(server, 'listening');
-    // At its end the server removes the name that it knows: this one stays, as after SIGKILL.
-    renameSync(join(directory, 'first'), path);
-    server.close();
-    await once(server, 'close');
+  it('is not taken from a plugin that is just starting', async () => {
+    const path = join(directory, 'csi.sock');
+    const { place, server } = await bound(path);
+    await expect(makeBindPlace(path)).rejects.toThrow('another process is about to serve');
+    await place.putInPlace();
+    await ended(server);
+    place.close();
+  });
+
+  it('is no file or link of somebody else', async () => {
+    const path = join(directory, 'csi.sock');
+    const place = await makeBindPlace(path);
+    place.close();
+    const [name = ''] = readdirSync(directory);
+    rmdirSync(join(directory, name));
+    symlinkSync(tmpdir(), join(directory, name));
+    await expect(makeBindPlace(path)).rejects.toThrow('--endpoint: E');
+  });
+
+  it('leaves the socket of a successor alone', async () => {
+    const path = join(directory, 'csi.sock');
+    const first = await bound(path);
+    const remove = await first.place.putInPlace();
+    const second = await bound(path);
+    await second.place.putInPlace();
+    await ended(first.server);
+    first.place.close();
+    await remove();
     expect(existsSync(path)).toBe(true);
-    await removeStale(path);
-    expect(existsSync(path)).toBe(false);
-    await removeStale(path);
-  });
-
-  it('is left alone while it is served, or when it is no socket', async () => {
-    const path = join(directory, '.live');
-    const server = createServer().listen(path);
-    await once(server, 'listening');
-    await expect(removeStale(path)).rejects.toThrow('another process is serving');
-    server.close();
-    await once(server, 'close');
-    writeFileSync(path, 'data');
-    await expect(removeStale(path)).rejects.toThrow('is not a socket');
-    expect(existsSync(path)).toBe(true);
+    await ended(second.server);
+    second.place.close();
   });
 });

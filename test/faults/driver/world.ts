@@ -29,8 +29,6 @@ export interface WorldOptions {
 
 const CANARY = 'every byte of this has to stay\n';
 
-/** Starts one after the other: while a socket is bound, the umask is that of the whole process. */
-let starting: Promise<unknown> = Promise.resolve();
 let worlds = 0;
 
 export class World {
@@ -61,24 +59,12 @@ export class World {
 
   /** Starts flexcsi. */
   async start(): Promise<void> {
-    const before = starting;
-    const isBound = Promise.withResolvers<void>();
-    starting = isBound.promise;
-    try {
-      await before;
-      const started = startPlugin({
-        driver: this.driver.file,
-        directory: join(this.#base, 'plugin'),
-        nodeId: this.nodeId,
-        ...this.#options,
-      });
-      // The socket is bound before the driver is asked; `init` may hang.
-      await Promise.race([started, this.driver.untilCalled('init', 1)]);
-      isBound.resolve();
-      this.#plugin = await started;
-    } finally {
-      isBound.resolve();
-    }
+    this.#plugin = await startPlugin({
+      driver: this.driver.file,
+      directory: join(this.#base, 'plugin'),
+      nodeId: this.nodeId,
+      ...this.#options,
+    });
   }
 
   get client() {
