@@ -12,7 +12,8 @@ export const noSecrets: Mask = (text) => text;
 /**
  * A mask for these secret values: as they are, line by line, in base64 (as drivers get them) and base64url; each with
  * any of its characters URL-encoded, escaped as in a JSON string (in a string in a string) or quoted as in the trace
- * of a shell. Takes time in proportion to the text, whatever the values are.
+ * of a shell; broken into lines, as `base64` does, or with colours in it. Takes time in proportion to the text,
+ * whatever the values are.
  */
 export function createMask(values: Iterable<string>): Mask {
   const forms = new Set<string>();
@@ -59,7 +60,7 @@ interface Reading {
 function hide(text: string, forms: readonly string[]): string {
   const original = bytesOf(text);
   const found: [start: number, end: number][] = [];
-  for (const { bytes, from } of readingsOf(original)) {
+  for (const { bytes, from } of unbroken(readingsOf(original))) {
     for (const form of forms) {
       for (let at = bytes.indexOf(form); at !== -1; at = bytes.indexOf(form, at + form.length)) {
         found.push([from[at] as number, from[at + form.length] as number]);
@@ -76,6 +77,17 @@ function hide(text: string, forms: readonly string[]): string {
     done = Math.max(done, end);
   }
   return Buffer.from(shown + original.slice(done), 'latin1').toString();
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: that is how terminals are told colours
+const BREAKS = /\r?\n|\u001b\[[\d;]*[A-Za-z]/g;
+
+/** Each reading, and again without line breaks and colours. */
+function* unbroken(readings: Iterable<Reading>): Generator<Reading> {
+  for (const reading of readings) {
+    yield reading;
+    if (reading.bytes.search(BREAKS) !== -1) yield decode(reading, BREAKS, () => '');
+  }
 }
 
 /** A string in a string in a string: what is escaped more often than that was not written by a program. */

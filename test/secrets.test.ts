@@ -36,6 +36,22 @@ describe('createMask', () => {
     expect(text).toMatch(/^before ['"\\{}key:]*\*\*\*['"\\{}]* after$/);
   });
 
+  const long = Array.from({ length: 30 }, (_, index) => `secret ${index}, `).join('');
+  const folded = Buffer.from(long)
+    .toString('base64')
+    .replace(/.{76}/g, (line) => `${line}\n`);
+  const coloured = `${long.slice(0, 9)}\u001b[1;31m${long.slice(9, 20)}\u001b[0m${long.slice(20)}`;
+
+  it.each([
+    ['folded as base64(1) does', folded],
+    ['folded by a program of Windows', folded.replaceAll('\n', '\r\n')],
+    ['folded, in JSON', JSON.stringify(folded).slice(1, -1)],
+    ['with colours in it', coloured],
+    ['with colours in it, in JSON', JSON.stringify(coloured).slice(1, -1)],
+  ])('hides a long value %s', (_how, form) => {
+    expect(createMask([long])(`before ${form} after`)).toBe('before *** after');
+  });
+
   it('hides each line of a long value, and the value without its last line break', () => {
     const key = '-----BEGIN-----\nabcdefghijklmnop\nqrstuvwxyz012345\n-----END-----\n';
     const text = createMask([key])(`+ echo abcdefghijklmnop; ${key.trim()}; qrstuvwxyz012345`);

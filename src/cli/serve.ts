@@ -87,6 +87,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
     attached: new RecordStore(join(stateDir, 'attached'), attachedSchema, log),
     nodeTurns: new VolumeLocks('node'),
     attaching: new Set(),
+    leftovers: new Set(),
     lookup: parts.lookup ?? noLookup,
     settings: {
       csiName: name,

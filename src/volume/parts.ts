@@ -20,6 +20,8 @@ export interface VolumeParts {
   readonly nodeTurns: VolumeLocks;
   /** Volume and node, with a NUL between them, of the attachments that are being made. */
   readonly attaching: Set<string>;
+  /** Mount points where a call has failed and its mount could not be taken back: what is there is no success. */
+  readonly leftovers: Set<string>;
   readonly lookup: VolumeLookup;
   readonly settings: VolumeSettings;
   readonly log: Logger;

@@ -4,6 +4,7 @@ import { bindMount, undoingMounts } from '../mount/bind.ts';
 import { linkTarget, makeFile, type PathState, pathState } from '../mount/paths.ts';
 import type { PublishRequest, VolumeParts } from './parts.ts';
 import { removeTargetFile } from './removal.ts';
+import { rememberLeftover } from './stage.ts';
 
 /**
  * Publishes a raw block volume: its device node, bind-mounted on the target file.
@@ -29,6 +30,7 @@ export async function publishDevice(
       bindMount(parts.host, device, request.targetPath, { readOnly: request.readOnly, flags: [] }),
     );
   } catch (error) {
+    rememberLeftover(parts, mountPoint, error);
     await undo(error, 'removing its target failed', () => removeTargetFile(parts, mountPoint));
     throw error;
   }

@@ -21,7 +21,7 @@ import { placeToUse } from './place.ts';
 import { publishDevice } from './publish-device.ts';
 import { recallFor, remember } from './remember.ts';
 import { refuseOtherPublish, refuseOthersPath } from './same-use.ts';
-import { isUsablyMounted, stage } from './stage.ts';
+import { isUsablyMounted, rememberLeftover, stage } from './stage.ts';
 
 /**
  * Publishes the volume at its target path. Repeating it is fine: what is mounted there already is left alone.
@@ -109,6 +109,7 @@ async function publishMount(
   try {
     await undoingMounts(parts.host, mountPoint, () => mountAt(parts, driver, request));
   } catch (error) {
+    rememberLeftover(parts, mountPoint, error);
     // Kubelet removes the directory of a failed mount, also one that was there before; never what is in it.
     await removeEmptyDirectory(parts.host, mountPoint).catch((failure: unknown) => {
       parts.log.warn(

@@ -22,6 +22,34 @@ export async function takeAway(driver: Driver, call: Call): Promise<boolean> {
 }
 
 /**
+ * The same for a mount.
+ *
+ * @throws {Failure} of the driver, with who holds the mount, which drivers do not say.
+ */
+export async function takeMountAway(
+  parts: VolumeParts,
+  driver: Driver,
+  call: Call,
+  mountPoint: string,
+): Promise<boolean> {
+  try {
+    return await takeAway(driver, call);
+  } catch (error) {
+    const holders = await holdersOf(parts, mountPoint).catch(() => undefined);
+    if (!(error instanceof Failure) || holders === undefined) throw error;
+    const code = error.code === undefined ? {} : { code: error.code };
+    throw new Failure(error.kind, `${error.message}; ${holders}`, { ...code, cause: error });
+  }
+}
+
+/** Who holds what is mounted there, in words; undefined when nothing is. */
+async function holdersOf(parts: VolumeParts, mountPoint: string): Promise<string | undefined> {
+  const table = await parts.host.mounts();
+  const entry = table.at(mountPoint);
+  return entry && describeHolders(await findHolders(entry, table));
+}
+
+/**
  * Exit 0 is no proof: the mount table is.
  *
  * @throws {Failure} `busy`, with who holds the mount where that is known.
@@ -31,10 +59,8 @@ export async function refuseStillMounted(
   mountPoint: string,
   said: string,
 ): Promise<void> {
-  const table = await parts.host.mounts();
-  const entry = table.at(mountPoint);
-  if (entry === undefined) return;
-  const holders = describeHolders(await findHolders(entry, table));
+  const holders = await holdersOf(parts, mountPoint);
+  if (holders === undefined) return;
   throw new Failure('busy', `${said}${mountPoint} is still mounted: device or resource busy; ${holders}`);
 }
 

@@ -3,7 +3,8 @@
  *
  *   [attach, with --attach-on node]  →  waitforattach  →  mountdevice, or kubelet's own mount of the device
  */
-import { Failure, undo } from '../errors.ts';
+import { join } from 'node:path';
+import { errorMessage, Failure, undo } from '../errors.ts';
 import type { Driver } from '../flex/driver.ts';
 import * as verbs from '../flex/verbs.ts';
 import { undoingMounts, unmount } from '../mount/bind.ts';
@@ -75,6 +76,7 @@ export async function stageAt(parts: VolumeParts, use: VolumeUse, place: StagePl
     }
     return device;
   } catch (error) {
+    rememberLeftover(parts, mountPoint, error);
     // An attach that says that it failed has not attached; of any other end nobody knows.
     const attached = !attaching || (error instanceof Failure && error.kind === 'driver-unclear');
     const isOurs = place.attachHere && attached && place.known === undefined && !staged;
@@ -95,22 +97,49 @@ async function isInUse(parts: VolumeParts, use: VolumeUse, devices: readonly str
     ...paths,
     ...(await Promise.all(paths.map((device) => linkTarget(parts.host, device)))),
   ]);
+  const pods = await realPath(parts.host, join(parts.settings.kubeletDir, 'pods'));
+  const isPods = (mountPoint: string): boolean =>
+    mountPoint.startsWith(`${pods}/`) && mountPoint.endsWith(`/kubernetes.io~csi/${use.name}/mount`);
   const { entries } = await parts.host.mounts();
   return entries.some(({ source, root, fsType, mountPoint }) => {
     const isNode = (fsType === 'devtmpfs' || fsType === 'tmpfs') && names.has(`/dev${root}`);
-    return isNode || names.has(source) || mountPoint.endsWith(`/kubernetes.io~csi/${use.name}/mount`);
+    return isNode || names.has(source) || isPods(mountPoint);
   });
 }
 
-/** Whether something is mounted there and answers; a dead mount (its server is gone) is unmounted first. */
+/**
+ * Whether something is mounted there and answers. A dead mount (its server is gone) is unmounted first, and so is
+ * what a failed call could not take back.
+ *
+ * @throws {Failure} `undo-failed` when that still cannot be taken back; `busy`, and of the host.
+ */
 export async function isUsablyMounted(parts: VolumeParts, mountPoint: string): Promise<boolean> {
   while ((await parts.host.mounts()).at(mountPoint) !== undefined) {
+    if (parts.leftovers.has(mountPoint)) {
+      await takeBack(parts, mountPoint);
+      continue;
+    }
     const state = await pathState(parts.host, mountPoint);
     // A FUSE mount of another user is alive, though root may not look into it.
     if (state.kind !== 'dead' || state.error === 'Permission denied') return true;
     await unmount(parts.host, mountPoint);
   }
+  parts.leftovers.delete(mountPoint);
   return false;
+}
+
+async function takeBack(parts: VolumeParts, mountPoint: string): Promise<void> {
+  try {
+    await unmount(parts.host, mountPoint);
+  } catch (error) {
+    const what = 'an earlier call failed, and what it had mounted still cannot be unmounted';
+    throw new Failure('undo-failed', `${what}: ${errorMessage(error)}`, { cause: error });
+  }
+}
+
+/** Keeps in mind that a call has failed and left its mount, for the next one. */
+export function rememberLeftover(parts: VolumeParts, mountPoint: string, error: unknown): void {
+  if (error instanceof Failure && error.kind === 'undo-failed') parts.leftovers.add(mountPoint);
 }
 
 /** The driver's last word on the device. Success without a device makes it empty, as for kubelet. */

@@ -12,7 +12,7 @@ import { releaseSharedDevice, sharedDeviceOf } from './ephemeral.ts';
 import type { VolumeParts } from './parts.ts';
 import { placeInUse } from './place.ts';
 import { forgetTarget } from './remember.ts';
-import { refuseStillMounted, removeDirectory, removeTargetFile, takeAway } from './removal.ts';
+import { refuseStillMounted, removeDirectory, removeTargetFile, takeMountAway } from './removal.ts';
 import { isDeviceMount } from './stats.ts';
 
 export interface UnpublishRequest {
@@ -45,6 +45,7 @@ export async function unpublish(parts: VolumeParts, request: UnpublishRequest): 
     }
   }
 
+  parts.leftovers.delete(mountPoint);
   const shared = await sharedDeviceOf(parts, volumeId, targetPath);
   if (shared !== undefined) await releaseSharedDevice(parts, shared, targetPath);
   await forgetTarget(parts, volumeId, targetPath);
@@ -52,7 +53,7 @@ export async function unpublish(parts: VolumeParts, request: UnpublishRequest): 
 
 async function unmountByDriver(parts: VolumeParts, targetPath: string, mountPoint: string): Promise<void> {
   const driver = await parts.driver.current();
-  const isDone = await takeAway(driver, verbs.unmount(targetPath));
+  const isDone = await takeMountAway(parts, driver, verbs.unmount(targetPath), mountPoint);
   if (!isDone) await unmount(parts.host, mountPoint);
   const done = isDone ? `driver ${driver.name} says Success to unmount, but` : 'after one unmount';
   await refuseStillMounted(parts, mountPoint, `${done} `);

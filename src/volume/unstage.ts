@@ -9,7 +9,7 @@ import { detach } from './attach.ts';
 import type { VolumeParts } from './parts.ts';
 import { placeInUse } from './place.ts';
 import { forgetStage } from './remember.ts';
-import { refuseStillMounted, removeDirectory, takeAway } from './removal.ts';
+import { refuseStillMounted, removeDirectory, takeMountAway } from './removal.ts';
 
 export interface UnstageRequest {
   readonly volumeId: string;
@@ -40,11 +40,12 @@ export async function unstageAt(
   // Kubelet asks the driver only when something is mounted there.
   if ((await parts.host.mounts()).at(mountPoint) !== undefined) {
     const driver = await parts.driver.current();
-    const isDone = await takeAway(driver, verbs.unmountDevice(path));
+    const isDone = await takeMountAway(parts, driver, verbs.unmountDevice(path), mountPoint);
     if (!isDone) await unmount(parts.host, mountPoint);
     const done = isDone ? `driver ${driver.name} says Success to unmountdevice, but` : 'after one unmount';
     await refuseStillMounted(parts, mountPoint, `${done} `);
   }
+  parts.leftovers.delete(mountPoint);
   await removeDirectory(parts, mountPoint);
   if (detachHere) await detach(parts, name, parts.settings.nodeId);
 }

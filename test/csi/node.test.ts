@@ -1,7 +1,17 @@
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { lacks } from '../support/requirements.ts';
 import {
   attachFalse,
@@ -306,6 +316,47 @@ describe.skipIf(lacks('mounts'))('Node', () => {
       const failure = await failureOf(scenario.client.node('NodeUnpublishVolume', request));
       expect(failure).toContain('INTERNAL: driver example.com/scripted says Success to unmount, but ');
       expect(failure).toContain('is still mounted: device or resource busy');
+    });
+
+    it('names who holds the mount when the driver fails to unmount it', async () => {
+      const scenario = await start({ ...plain, unmount: { ...unmounts, prints: '', exit: 1 } });
+      const request = { volume_id: 'v', target_path: scenario.target() };
+      await scenario.client.node('NodePublishVolume', { ...request, volume_capability: mountCapability });
+      const holder = spawn('sleep', ['1000'], { cwd: request.target_path, stdio: 'ignore' });
+      try {
+        await vi.waitFor(() => expect(readlinkSync(`/proc/${holder.pid}/cwd`)).toBe(request.target_path));
+        const failure = await failureOf(scenario.client.node('NodeUnpublishVolume', request));
+        expect(failure).toContain('INTERNAL: driver example.com/scripted: unmount failed');
+        expect(failure).toContain(`; held by sleep (pid ${holder.pid})`);
+      } finally {
+        holder.kill('SIGKILL');
+        await once(holder, 'exit');
+      }
+    });
+
+    it('does not take the mount of a failed call, which could not be taken back, for a success', async () => {
+      // A daemon of the driver works in the mount until the file is gone.
+      const hold =
+        'touch "$2.hold"; mount -t tmpfs tmpfs "$2"; (cd "$2" && while [ -e "$2.hold" ]; do sleep 0.05; done) &';
+      const scenario = await start({ ...plain, mount: { shell: hold, prints: answer('Failure'), exit: 1 } });
+      const target_path = scenario.target();
+      const request = { volume_id: 'v', target_path };
+      const publish = () =>
+        failureOf(
+          scenario.client.node('NodePublishVolume', { ...request, volume_capability: mountCapability }),
+        );
+      expect(await publish()).toMatch(/^UNAVAILABLE: .*; then unmounting .* again failed/);
+      expect(await publish()).toMatch(/^UNAVAILABLE: an earlier call failed, and what it had mounted still/);
+      expect(scenario.driver.verbs()).toEqual(['mount']);
+      scenario.driver.script('mount', mountsTmpfs);
+      rmSync(`${target_path}.hold`);
+      await vi.waitFor(async () => {
+        await scenario.client.node('NodePublishVolume', { ...request, volume_capability: mountCapability });
+      });
+      expect(scenario.driver.verbs()).toEqual(['mount', 'mount']);
+      expect(isMounted(target_path)).toBe(true);
+      await scenario.client.node('NodeUnpublishVolume', request);
+      expect(existsSync(target_path)).toBe(false);
     });
 
     it('never removes a file that is in the way', async () => {

@@ -194,6 +194,7 @@ export class Session {
       attached: new RecordStore(join(state, 'attached'), attachedSchema, log),
       nodeTurns: new VolumeLocks('node'),
       attaching: new Set(),
+      leftovers: new Set(),
       lookup: { find: async (volumeId) => this.known.get(volumeId) },
       settings: {
         csiName: this.plugin.serving.name,
