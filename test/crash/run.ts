@@ -3,12 +3,9 @@
  * attached, mounted, written to, grown, copied and taken down again. Every kill is a run: afterwards all that was
  * asked for is there and nothing else, and every byte that was written can be read.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { Command, InvalidArgumentError, Option } from 'commander';
-import { optionsTakenByNpm } from '../../src/cli/here.ts';
-import { privateNamespace } from '../support/namespace.ts';
+import { Command, Option } from 'commander';
+import { anySeed, MAX_SEED, runSuite, wholeNumber } from '../support/suite.ts';
 import { type BatchOptions, runBatch } from './batch.ts';
 import { type Mode, modes } from './modes.ts';
 import { Random } from './random.ts';
@@ -20,71 +17,47 @@ interface Options {
   readonly mode?: string;
 }
 
-const MAX = 2 ** 31 - 1;
 /** Kills of one batch. A new one has new seeds, and takes everything down in between. */
 const BATCH = 25;
 /** After so many failures it ends. */
 const ENOUGH = 5;
 /** How often it is told how far it is, where no terminal shows it all the time. */
 const EVERY = 10;
-/** Set in the process that is inside the namespace. */
-const INSIDE = 'FLEXCSI_NAMESPACE';
 
-const command = new Command('npm run crash --')
-  .description('Kills flexcsi and its drivers at random moments of a running workload, and looks for damage.')
-  .addOption(new Option('--count <n>', 'how many kills, over all modes').argParser(wholeNumber).default(50))
-  .addOption(
-    new Option('--seed <x>', 'repeats the random decisions of a run (default: random)').argParser(
-      wholeNumber,
+await runSuite<Options>({
+  name: 'crash',
+  example: '--count 500',
+  command: new Command('npm run crash --')
+    .description(
+      'Kills flexcsi and its drivers at random moments of a running workload, and looks for damage.',
+    )
+    .addOption(
+      new Option('--count <n>', 'how many kills, over all modes')
+        .argParser(wholeNumber(MAX_SEED))
+        .default(50),
+    )
+    .addOption(
+      new Option('--seed <x>', 'repeats the random decisions of a run (default: random)').argParser(
+        wholeNumber(MAX_SEED),
+      ),
+    )
+    .addOption(
+      new Option('--mode <name>', 'one mode only (default: all)').choices(modes.map(({ name }) => name)),
+    )
+    .addHelpText(
+      'after',
+      ['', 'Modes:', ...modes.map(({ name, what }) => `  ${name.padEnd(8)}${what}`)].join('\n'),
     ),
-  )
-  .addOption(
-    new Option('--mode <name>', 'one mode only (default: all)').choices(modes.map(({ name }) => name)),
-  )
-  .addHelpText(
-    'after',
-    ['', 'Modes:', ...modes.map(({ name, what }) => `  ${name.padEnd(8)}${what}`)].join('\n'),
-  )
-  .action(async (options: Options) => {
-    try {
-      process.exitCode = process.env[INSIDE] === undefined ? await enter() : await run(options);
-    } catch (error) {
-      console.error(`crash: ${error instanceof Error ? error.message : String(error)}`);
-      process.exitCode = 1;
-    }
-    // What a failed batch has left waiting must not hold it.
-    process.exit();
-  });
+  enter: (inside, namespace) => {
+    if (namespace !== 'root') throw new Error('root is needed, for mounts and loop devices');
+    if (!existsSync('/dev/loop-control')) throw new Error('loop devices are needed (/dev/loop-control)');
+    return inside();
+  },
+  run,
+});
 
-const taken = optionsTakenByNpm(process.env, ['count', 'seed', 'mode']);
-if (taken.length > 0) {
-  const names = taken.map((name) => `--${name}`).join(', ');
-  console.error(
-    `crash: npm took ${names} for its own: put -- before the options: npm run crash -- --count 500`,
-  );
-  process.exit(1);
-}
-await command.parseAsync();
-
-/** @throws {Error} saying what the machine lacks: what is not run must not look like passed. */
-async function enter(): Promise<number> {
-  const namespace = privateNamespace();
-  if (namespace?.name !== 'root') throw new Error('root is needed, for mounts and loop devices');
-  if (!existsSync('/dev/loop-control')) throw new Error('loop devices are needed (/dev/loop-control)');
-  const self = [process.execPath, ...process.argv.slice(1)];
-  const env = { ...process.env, [INSIDE]: namespace.name };
-  const child = spawn('unshare', [...namespace.unshare, ...self], { stdio: 'inherit', env });
-  // Ctrl-C reaches both: the child puts things away, and this waits for it.
-  process.on('SIGINT', () => {});
-  process.on('SIGTERM', () => child.kill('SIGTERM'));
-  const [code] = await once(child, 'exit');
-  return typeof code === 'number' ? code : 1;
-}
-
-async function run(options: Options): Promise<number> {
-  const stop = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(signal));
-  const seed = options.seed ?? Math.floor(Math.random() * MAX);
+async function run(options: Options, stop: AbortSignal): Promise<number> {
+  const seed = options.seed ?? anySeed();
   const chosen = modes.filter(({ name }) => options.mode === undefined || options.mode === name);
   console.log(`seed ${seed}: repeat with --seed ${seed} --count ${options.count}`);
   const random = new Random(seed);
@@ -97,7 +70,7 @@ async function run(options: Options): Promise<number> {
     const batch: BatchOptions = {
       mode,
       count,
-      seed: random.whole(1, MAX),
+      seed: random.whole(1, MAX_SEED),
       attachOn: (index + Math.floor(index / chosen.length) + seed) % 2 === 0 ? 'node' : 'controller',
       onRun: (done) => {
         const isDue = process.stdout.isTTY || passed + done >= told + EVERY;
@@ -105,7 +78,7 @@ async function run(options: Options): Promise<number> {
         told = passed + done;
         showProgress(`${told} of ${options.count} kills, ${failed} failed (${mode.name})`);
       },
-      stop: stop.signal,
+      stop,
     };
     const result = await runBatch(batch);
     clearProgress();
@@ -116,7 +89,7 @@ async function run(options: Options): Promise<number> {
       failed += 1;
       notRun += Math.max(0, count - result.passed - 1);
     }
-    if (stop.signal.aborted) throw new Error(`ended by ${stop.signal.reason} after ${passed} kills`);
+    stop.throwIfAborted();
     if (failed === ENOUGH) break;
   }
   if (notRun > 0) console.log(`${notRun} kills were left out after failures`);
@@ -143,12 +116,4 @@ function showProgress(text: string): void {
 
 function clearProgress(): void {
   if (process.stdout.isTTY) process.stdout.write('\r\x1b[K');
-}
-
-function wholeNumber(text: string): number {
-  const number = Number(text);
-  if (!Number.isInteger(number) || number < 1 || number > MAX) {
-    throw new InvalidArgumentError(`expected a whole number from 1 to ${MAX}`);
-  }
-  return number;
 }

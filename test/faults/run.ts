@@ -2,11 +2,8 @@
  * `npm run faults`: the fault matrix. Drivers, clients and the world around flexcsi misbehave, and each cell of the
  * table checks what flexcsi makes of it. It runs in a private mount namespace, as `npm test` does.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { Command, Option } from 'commander';
-import { optionsTakenByNpm } from '../../src/cli/here.ts';
-import { privateNamespace } from '../support/namespace.ts';
+import { runSuite } from '../support/suite.ts';
 import type { Cell, Fault } from './fault.ts';
 import { failuresOf, heading, type Result, rowsOf, selection } from './table.ts';
 
@@ -20,53 +17,22 @@ const groups = ['driver', 'world', 'client'] as const satisfies readonly Fault['
 /** Cells of one fault that are run without --full. */
 const REDUCED = 5;
 /** Cells that run at the same time. */
-const PARALLEL = 4;
+const PARALLEL = 8;
 /** A cell that is not done by then is stuck. */
 const STUCK_MS = 5 * 60 * 1000;
-/** Set in the process that is inside the namespace. */
-const INSIDE = 'FLEXCSI_NAMESPACE';
 
-const command = new Command('npm run faults --')
-  .description('Prints what flexcsi makes of faults: a table fault × call → outcome, per group.')
-  .addOption(new Option('--group <name>', 'one group only (default: all)').choices(groups))
-  .option('--fault <name>', 'only faults whose name contains this, all their cells')
-  .option('--full', `all cells (default: at most ${REDUCED} of each fault)`)
-  .action(async (options: Options) => {
-    try {
-      process.exitCode = process.env[INSIDE] === undefined ? await enter() : await run(options);
-    } catch (error) {
-      console.error(`faults: ${error instanceof Error ? error.message : String(error)}`);
-      process.exitCode = 1;
-    }
-  });
+await runSuite<Options>({
+  name: 'faults',
+  example: '--full',
+  command: new Command('npm run faults --')
+    .description('Prints what flexcsi makes of faults: a table fault × call → outcome, per group.')
+    .addOption(new Option('--group <name>', 'one group only (default: all)').choices(groups))
+    .option('--fault <name>', 'only faults whose name contains this, all their cells')
+    .option('--full', `all cells (default: at most ${REDUCED} of each fault)`),
+  run,
+});
 
-const taken = optionsTakenByNpm(process.env, ['group', 'fault', 'full']);
-if (taken.length > 0) {
-  const names = taken.map((name) => `--${name}`).join(', ');
-  console.error(`faults: npm took ${names} for its own: put -- before the options: npm run faults -- --full`);
-  process.exit(1);
-}
-await command.parseAsync();
-
-/** @throws {Error} saying what the machine lacks: what is not run must not look like passed. */
-async function enter(): Promise<number> {
-  const namespace = privateNamespace();
-  if (namespace === undefined) {
-    throw new Error('a private mount namespace is needed: run as root, or allow user namespaces');
-  }
-  const self = [process.execPath, ...process.argv.slice(1)];
-  const env = { ...process.env, [INSIDE]: namespace.name };
-  const child = spawn('unshare', [...namespace.unshare, ...self], { stdio: 'inherit', env });
-  // Ctrl-C reaches both: the child finishes what it has begun, and this waits for it.
-  process.on('SIGINT', () => {});
-  process.on('SIGTERM', () => child.kill('SIGTERM'));
-  const [code] = await once(child, 'exit');
-  return typeof code === 'number' ? code : 1;
-}
-
-async function run(options: Options): Promise<number> {
-  const stop = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort());
+async function run(options: Options, stop: AbortSignal): Promise<number> {
   const failures: string[] = [];
   let passed = 0;
   let left = 0;
@@ -79,7 +45,7 @@ async function run(options: Options): Promise<number> {
     const isFull = options.full === true || options.fault !== undefined;
     const most = isFull ? Number.POSITIVE_INFINITY : REDUCED;
     console.log(heading(group));
-    for await (const { fault, results } of resultsOf(wanted, most, stop.signal)) {
+    for await (const { fault, results } of resultsOf(wanted, most, stop)) {
       console.log(rowsOf(fault, results, calls));
       failures.push(...failuresOf(fault, results));
       passed += results.filter(({ failed }) => !failed).length;
@@ -91,7 +57,7 @@ async function run(options: Options): Promise<number> {
   if (failures.length > 0) console.log(`\n${failures.join('\n')}`);
   if (left > 0) console.log(`\n${left} more cells are run with --full`);
   console.log(`\nfaults: ${passed} passed, ${failures.length} failed`);
-  if (stop.signal.aborted) throw new Error('interrupted');
+  stop.throwIfAborted();
   return failures.length === 0 ? 0 : 1;
 }
 

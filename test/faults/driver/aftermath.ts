@@ -9,6 +9,8 @@ import type { World } from './world.ts';
 export interface Aftermath {
   /** The error of the undoing call as long as it is there; left out: it is none of flexcsi's business. */
   readonly refusal?: RegExp;
+  /** The error of the repeated call as long as it is there; left out: the repetition succeeds. */
+  readonly blocks?: RegExp;
   /** For the table. */
   readonly text: string;
   /** Whether it is still there, as it was. */
@@ -62,6 +64,12 @@ export const holder: Aftermath = {
   text: 'undone when the daemon has ended',
   isThere: (world) => existsSync(world.driver.path('left-running')),
   clear: (world) => world.endLeftRunning(),
+};
+
+/** What a failed call could not take back is no success for its repetition. */
+export const leftover: Aftermath = {
+  ...holder,
+  blocks: /an earlier call failed, and what it had mounted still cannot be unmounted: .*held by sleep/,
 };
 
 export const secondMount: Aftermath = {

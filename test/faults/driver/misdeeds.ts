@@ -5,7 +5,16 @@
  */
 
 import { chmodSync, unlinkSync } from 'node:fs';
-import { type Aftermath, below, elsewhere, emptyBelow, files, holder, secondMount } from './aftermath.ts';
+import {
+  type Aftermath,
+  below,
+  elsewhere,
+  emptyBelow,
+  files,
+  holder,
+  leftover,
+  secondMount,
+} from './aftermath.ts';
 import type { Station } from './stations.ts';
 import type { World } from './world.ts';
 
@@ -169,7 +178,7 @@ export const misdeeds: readonly Misdeed[] = [
     ends: 'pending',
     at: mounts,
     code: () => 'UNAVAILABLE',
-    aftermath: holder,
+    aftermath: leftover,
   },
   { name: 'deletes the directory', script: 'rmdir "$first"; say; exit 0', ends: 'well', at: mounts },
   { name: 'deletes the directory, fails', script: `rmdir "$first"; ${FAIL}`, ends: 'final', at: mounts },

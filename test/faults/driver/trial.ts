@@ -48,7 +48,8 @@ async function perform(world: World, misdeed: Misdeed, station: Station): Promis
   if (misdeed.toFile) await otherLife(world, station);
 
   const { well = 'OK' } = station.codes ?? {};
-  await mustBe(well, 'the next call', station.rpc(world));
+  const blocks = misdeed.aftermath?.blocks;
+  await mustBe(blocks === undefined ? well : 'UNAVAILABLE', 'the next call', station.rpc(world), blocks);
   await takeBack(world, misdeed.aftermath, station);
   const hasFailed = outcome.code !== well;
   if (hasFailed && station.undo && !misdeed.toFile) {
