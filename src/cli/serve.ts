@@ -2,13 +2,13 @@
 import { access, constants } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { parseEndpoint } from '../csi/endpoint.ts';
 import { CsiServer } from '../csi/server.ts';
 import { errorMessage, Failure } from '../errors.ts';
 import type { FailureRule } from '../flex/codes.ts';
 import { checkCsiName, csiName, flexNameOf } from '../flex/names.ts';
 import { Places } from '../flex/places.ts';
 import { SingleDriver } from '../flex/registry.ts';
+import { parseEndpoint } from '../grpc/socket.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { createHost } from '../mount/host.ts';
 import { createRun, type Run } from '../process.ts';

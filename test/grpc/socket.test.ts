@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type BindPlace, makeBindPlace } from '../../src/csi/endpoint.ts';
+import { type BindPlace, makeBindPlace } from '../../src/grpc/socket.ts';
 
 let directory: string;
 
@@ -16,7 +16,7 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 async function bound(path: string): Promise<{ place: BindPlace; server: Server }> {
-  const place = await makeBindPlace(path);
+  const place = await makeBindPlace(path, '--endpoint');
   const server = createServer().listen(place.name);
   await once(server, 'listening');
   return { place, server };
@@ -34,19 +34,21 @@ describe('the place where a socket is bound', () => {
     const entries = readdirSync(directory);
     expect(entries).toHaveLength(1);
     expect(lstatSync(join(directory, entries[0] ?? '')).mode & 0o777).toBe(0o700);
-    const remove = await place.putInPlace();
+    const placed = await place.putInPlace();
     expect(readdirSync(directory)).toEqual([name]);
     expect(lstatSync(path).mode & 0o777).toBe(0o600);
     await ended(server);
     place.close();
-    await remove();
+    expect(await placed.isThere()).toBe(true);
+    await placed.remove();
+    expect(await placed.isThere()).toBe(false);
     expect(readdirSync(directory)).toEqual([]);
   });
 
   it('is used again after a process that was killed before it was ready', async () => {
     const path = join(directory, 'csi.sock');
     const code = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 9))`;
-    const first = await makeBindPlace(path);
+    const first = await makeBindPlace(path, '--endpoint');
     const entries = readdirSync(directory);
     spawnSync(process.execPath, ['-e', code, join(directory, entries[0] ?? '', 'socket')]);
     first.close();
@@ -61,7 +63,7 @@ describe('the place where a socket is bound', () => {
   it('is not taken from a plugin that is just starting', async () => {
     const path = join(directory, 'csi.sock');
     const { place, server } = await bound(path);
-    await expect(makeBindPlace(path)).rejects.toThrow('another process is about to serve');
+    await expect(makeBindPlace(path, '--endpoint')).rejects.toThrow('another process is about to serve');
     await place.putInPlace();
     await ended(server);
     place.close();
@@ -69,23 +71,24 @@ describe('the place where a socket is bound', () => {
 
   it('is no file or link of somebody else', async () => {
     const path = join(directory, 'csi.sock');
-    const place = await makeBindPlace(path);
+    const place = await makeBindPlace(path, '--endpoint');
     place.close();
     const [name = ''] = readdirSync(directory);
     rmdirSync(join(directory, name));
     symlinkSync(tmpdir(), join(directory, name));
-    await expect(makeBindPlace(path)).rejects.toThrow('--endpoint: E');
+    await expect(makeBindPlace(path, '--endpoint')).rejects.toThrow('--endpoint: E');
   });
 
   it('leaves the socket of a successor alone', async () => {
     const path = join(directory, 'csi.sock');
     const first = await bound(path);
-    const remove = await first.place.putInPlace();
+    const placed = await first.place.putInPlace();
     const second = await bound(path);
     await second.place.putInPlace();
     await ended(first.server);
     first.place.close();
-    await remove();
+    expect(await placed.isThere()).toBe(false);
+    await placed.remove();
     expect(existsSync(path)).toBe(true);
     await ended(second.server);
     second.place.close();

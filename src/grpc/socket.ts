@@ -1,4 +1,4 @@
-/** The unix socket of a plugin: found free, made for its owner only, put in place whole, removed if it is still ours. */
+/** A unix socket to serve on: found free, made for its owner only, put in place whole, removed if it is still ours. */
 import { createHash } from 'node:crypto';
 import { closeSync, constants, openSync } from 'node:fs';
 import { chmod, lstat, mkdir, rename, rmdir, stat, unlink } from 'node:fs/promises';
@@ -36,13 +36,17 @@ export function parseEndpoint(endpoint: string): string {
 export interface BindPlace {
   /** What to bind. Short, however long the socket's own path is. */
   readonly name: string;
-  /**
-   * Puts the bound socket in its place, over a stale one, and removes the directory. Answers how to remove the
-   * socket, which leaves that of a successor alone.
-   */
-  putInPlace(): Promise<() => Promise<void>>;
+  /** Puts the bound socket in its place, over a stale one, and removes the directory. */
+  putInPlace(): Promise<PlacedSocket>;
   /** To be called when the server has closed: until then `name` has to mean nothing else. */
   close(): void;
+}
+
+export interface PlacedSocket {
+  /** Whether it is still this very socket that is there: a successor may have put its own in the place. */
+  isThere(): Promise<boolean>;
+  /** Removes it if it is still there. */
+  remove(): Promise<void>;
 }
 
 const SOCKET = 'socket';
@@ -53,9 +57,10 @@ const SOCKET = 'socket';
  *
  * Not by the umask, which would be that of the whole process, and of the drivers that it starts meanwhile.
  *
+ * @param option the setting that names the path, for messages.
  * @throws {Failure} `precondition` when it is in use, by a plugin that is just starting, or cannot be made.
  */
-export async function makeBindPlace(path: string): Promise<BindPlace> {
+export async function makeBindPlace(path: string, option: string): Promise<BindPlace> {
   const hash = createHash('sha256').update(basename(path)).digest('hex').slice(0, 16);
   const directory = join(dirname(path), `.${hash}`);
   const bound = join(directory, SOCKET);
@@ -64,12 +69,12 @@ export async function makeBindPlace(path: string): Promise<BindPlace> {
     await mkdir(directory, { mode: 0o700 }).catch(unlessCode('EEXIST'));
     descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (error) {
-    throw new Failure('precondition', `--endpoint: ${errorMessage(error)}`, { cause: error });
+    throw new Failure('precondition', `${option}: ${errorMessage(error)}`, { cause: error });
   }
   const name = `/proc/self/fd/${descriptor}/${SOCKET}`;
   const close = (): void => closeSync(descriptor);
   try {
-    await removeStale(name, path);
+    await removeStale(name, path, option);
   } catch (error) {
     close();
     throw error;
@@ -81,27 +86,26 @@ export async function makeBindPlace(path: string): Promise<BindPlace> {
       const { ino, dev } = await lstat(bound);
       await rename(bound, path);
       await rmdir(directory);
-      return async () => {
-        try {
-          const present = await lstat(path);
-          // A successor may have put its own socket there meanwhile.
-          if (present.ino === ino && present.dev === dev) await unlink(path);
-        } catch (error) {
-          unlessCode('ENOENT')(error);
-        }
+      const isThere = async (): Promise<boolean> => {
+        const present = await lstat(path).catch(unlessCode('ENOENT'));
+        return present?.ino === ino && present.dev === dev;
       };
+      const remove = async (): Promise<void> => {
+        if (await isThere()) await unlink(path).catch(unlessCode('ENOENT'));
+      };
+      return { isThere, remove };
     },
     close,
   };
 }
 
 /** Removes the socket that an earlier process has left. */
-async function removeStale(name: string, path: string): Promise<void> {
+async function removeStale(name: string, path: string, option: string): Promise<void> {
   try {
     if ((await lstat(name)).isSocket() && (await isServed(name))) {
       throw new Failure(
         'precondition',
-        `--endpoint: another process is about to serve ${path}; stop it, or name another path`,
+        `${option}: another process is about to serve ${path}; stop it, or name another path`,
       );
     }
     await unlink(name);
@@ -111,9 +115,10 @@ async function removeStale(name: string, path: string): Promise<void> {
 }
 
 /** @throws any other error. */
-function unlessCode(code: string): (error: unknown) => void {
+function unlessCode(code: string): (error: unknown) => undefined {
   return (error) => {
     if (errorCode(error) !== code) throw error;
+    return undefined;
   };
 }
 
@@ -122,13 +127,13 @@ function unlessCode(code: string): (error: unknown) => void {
  *
  * @throws {Failure} `precondition` when the directory is missing, something else is there, or a plugin answers.
  */
-export async function requireFree(path: string): Promise<void> {
+export async function requireFree(path: string, option: string): Promise<void> {
   try {
     await stat(dirname(path));
   } catch {
     throw new Failure(
       'precondition',
-      `--endpoint: the directory ${dirname(path)} does not exist; make it first`,
+      `${option}: the directory ${dirname(path)} does not exist; make it first`,
     );
   }
   let isSocket: boolean;
@@ -136,18 +141,18 @@ export async function requireFree(path: string): Promise<void> {
     isSocket = (await lstat(path)).isSocket();
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return;
-    throw new Failure('precondition', `--endpoint: ${errorMessage(error)}`);
+    throw new Failure('precondition', `${option}: ${errorMessage(error)}`);
   }
   if (!isSocket) {
     throw new Failure(
       'precondition',
-      `--endpoint: ${path} exists and is not a socket; remove it, or name another path`,
+      `${option}: ${path} exists and is not a socket; remove it, or name another path`,
     );
   }
   if (await isServed(path)) {
     throw new Failure(
       'precondition',
-      `--endpoint: another process is serving ${path}; stop it, or name another path`,
+      `${option}: another process is serving ${path}; stop it, or name another path`,
     );
   }
 }
