@@ -1,5 +1,5 @@
 /**
- * `npm run generate`: makes the TypeScript types of `csi.proto` with proto-loader's own generator.
+ * `npm run generate`: makes the TypeScript types of the proto files with proto-loader's own generator.
  * `npm run generate -- --check` changes nothing; it names the files that are not what would be made, and ends
  * with 1 if there are any.
  */
@@ -18,10 +18,14 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { messageOptions } from '../src/csi/proto.ts';
+import { messageOptions } from '../src/grpc/messages.ts';
 
 const project = join(import.meta.dirname, '..');
-const checkedIn = join(project, 'src', 'csi', 'generated');
+/** What is made of which file, in which room. */
+const outputs = [
+  { proto: 'proto/csi.proto', checkedIn: join(project, 'src', 'csi', 'generated') },
+  { proto: 'proto/pluginregistration.proto', checkedIn: join(project, 'src', 'kube', 'generated') },
+] as const;
 
 type Difference = { readonly file: string; readonly is: 'stale' | 'missing' | 'extra' };
 
@@ -30,22 +34,27 @@ if (args.some((arg) => arg !== '--check')) {
   console.error('usage: npm run generate [-- --check]');
   process.exitCode = 2;
 } else {
-  const fresh = mkdtempSync(join(tmpdir(), 'flexcsi-generate-'));
-  try {
-    generate(fresh);
-    const differences = compare(fresh);
-    for (const { file, is } of differences) console.log(`${is}: ${relative(project, join(checkedIn, file))}`);
-    if (args.length === 0) update(fresh, differences);
-    else if (differences.length > 0) {
-      console.error('The generated types are not those of proto/csi.proto: run `npm run generate`.');
-      process.exitCode = 1;
+  let differs = false;
+  for (const { proto, checkedIn } of outputs) {
+    const fresh = mkdtempSync(join(tmpdir(), 'flexcsi-generate-'));
+    try {
+      generate(proto, fresh);
+      const differences = compare(fresh, checkedIn);
+      for (const { file, is } of differences)
+        console.log(`${is}: ${relative(project, join(checkedIn, file))}`);
+      if (args.length === 0) update(fresh, checkedIn, differences);
+      else if (differences.length > 0) {
+        console.error(`The generated types are not those of ${proto}: run \`npm run generate\`.`);
+        differs = true;
+      }
+    } finally {
+      removeMade(fresh);
     }
-  } finally {
-    removeMade(fresh);
   }
+  if (differs) process.exitCode = 1;
 }
 
-function generate(directory: string): void {
+function generate(proto: string, directory: string): void {
   const generator = import.meta.resolve('@grpc/proto-loader/build/bin/proto-loader-gen-types.js');
   const options = Object.entries(messageOptions).map(([name, value]) =>
     value === true ? `--${name}` : `--${name}=${value.name}`,
@@ -59,13 +68,13 @@ function generate(directory: string): void {
       '--importFileExtension=.ts',
       `--outDir=${directory}`,
       // Relative: the files made name it.
-      'proto/csi.proto',
+      proto,
     ],
     { cwd: project, stdio: 'inherit' },
   );
 }
 
-function compare(fresh: string): Difference[] {
+function compare(fresh: string, checkedIn: string): Difference[] {
   const made = new Set(filesIn(fresh));
   const present = new Set(existsSync(checkedIn) ? filesIn(checkedIn) : []);
   return [...made.union(present)].sort().flatMap((file): Difference[] => {
@@ -76,7 +85,7 @@ function compare(fresh: string): Difference[] {
   });
 }
 
-function update(fresh: string, differences: readonly Difference[]): void {
+function update(fresh: string, checkedIn: string, differences: readonly Difference[]): void {
   for (const { file, is } of differences) {
     const target = join(checkedIn, file);
     if (is === 'extra') {

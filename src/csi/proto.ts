@@ -9,17 +9,8 @@ import { join } from 'node:path';
 import { loadPackageDefinition } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
 import protobuf from 'protobufjs';
+import { messageOptions } from '../grpc/messages.ts';
 import type { ProtoGrpcType } from './generated/csi.ts';
-
-/** How messages look in JavaScript; `proto/generate.ts` makes the types with the same options. */
-export const messageOptions = {
-  keepCase: true,
-  longs: String,
-  enums: String,
-  defaults: true,
-  arrays: true,
-  oneofs: true,
-} as const;
 
 // Two levels above this file in a checkout (src/csi) and in a build (dist/csi). The imports of google/protobuf
 // are bundled with protobufjs, descriptor.proto once proto-loader is imported.

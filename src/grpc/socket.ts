@@ -6,8 +6,8 @@ import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
 
-/** Linux has 108 bytes with the NUL at the end. */
-const SOCKET_PATH_BYTES = 107;
+/** Bytes of the path of a socket: Linux has 108 with the NUL at the end. */
+export const SOCKET_PATH_BYTES = 107;
 
 /**
  * The path of a unix socket endpoint: `unix:///path/csi.sock` or `unix:/path/csi.sock`.
