@@ -10,6 +10,7 @@ import { execa } from 'execa';
 import { errorCode } from './errors.ts';
 import { openInput } from './input.ts';
 import { OutputCollector, type Pipe } from './output.ts';
+import { ABANDON_AFTER_MS, endGroup, KILL_AFTER_MS, signalGroup, untilGroupEnds } from './process-group.ts';
 
 export interface Command {
   /** A path, or a name that is looked up on PATH. */
@@ -59,10 +60,6 @@ export interface Ended {
 export type Run = (command: Command) => Promise<Ended>;
 
 const MIB = 1024 * 1024;
-/** Between SIGTERM and SIGKILL. Kubelet's own figure for a driver past its time limit. */
-const KILL_AFTER_MS = 10_000;
-/** After SIGKILL: a process that is still there then sleeps in the kernel and is left to itself. */
-const ABANDON_AFTER_MS = 5_000;
 /** After the program's exit: what its children still write to the pipe. A daemon may hold it open for ever. */
 const OUTPUT_GRACE_MS = 200;
 /** The same, for a program whose answer has not come yet. */
@@ -181,9 +178,15 @@ async function execute(command: Command, output: Pipe, collector: OutputCollecto
   await collector.untilEnd(OUTPUT_GRACE_MS);
   const isLate = command.isComplete !== undefined && !timedOut && !command.isComplete(collector.output());
   if (isLate) await collector.untilEnd(LATE_OUTPUT_MS, command.isComplete);
-  // Its children stay when the program succeeded (a FUSE daemon); a program that was ended takes them along.
+  // Its children stay when the program has ended by itself (a FUSE daemon). One that was ended, or crashed, takes
+  // them along: what they still do, a mount for instance, would come after whoever looks at what has been done.
   const wasEnded = timedOut || (tooMuchOutput && command.onTooMuchOutput !== 'drop');
-  if (wasEnded && ended.exitCode !== 0) signalGroup(group, 'SIGKILL');
+  const signal = wasEnded ? 'SIGKILL' : 'SIGTERM';
+  if ((wasEnded && ended.exitCode !== 0) || ended.signal !== undefined) {
+    if (!(await endGroup(group, signal))) {
+      return { timedOut, tooMuchOutput, abandoned: true, gone: untilGroupEnds(group) };
+    }
+  }
   return {
     ...(ended.exitCode === undefined && ended.signal === undefined
       ? { startError: ended.code ?? 'UNKNOWN' }
@@ -212,15 +215,6 @@ function spawn(command: Command, stdin: number | undefined, writeEnd: number) {
     buffer: false,
     reject: false,
   });
-}
-
-function signalGroup(group: number | undefined, signal: NodeJS.Signals): void {
-  if (group === undefined) return;
-  try {
-    process.kill(-group, signal);
-  } catch {
-    // ESRCH: all of it has ended.
-  }
 }
 
 /**

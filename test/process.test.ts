@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
@@ -79,6 +79,30 @@ describe('run', () => {
       }),
     );
     expect(outputs).toEqual(numbers);
+  });
+
+  it('takes the tools of a program along that crashes, and waits for their end', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'flexcsi-test-'));
+    const late = join(directory, 'late');
+    // The tool is in the middle of something that takes a moment even when it is told to end.
+    const tool = `sh -c 'trap "sleep 0.5; echo done > $1; exit" TERM; while :; do sleep 0.05; done' tool "$1"`;
+    const script = `${tool} & sleep 0.3; kill -KILL $$`;
+    const ended = await run({ file: '/bin/sh', args: ['-c', script, 'sh', late], timeoutMs: 20_000 });
+    expect(ended).toMatchObject({ signal: 'SIGKILL', timedOut: false, abandoned: false });
+    expect(readFileSync(late, 'utf8')).toBe('done\n');
+    rmSync(directory, { recursive: true });
+  });
+
+  it('leaves the children of a program alone that fails by itself', async () => {
+    const ended = await run({
+      file: '/bin/sh',
+      args: ['-c', 'sleep 60 & echo $!; exit 3'],
+      timeoutMs: 20_000,
+    });
+    const child = Number(ended.output.toString());
+    expect(ended.exitCode).toBe(3);
+    expect(isRunning(child)).toBe(true);
+    process.kill(child);
   });
 
   it('ends the whole process group at the time limit', async () => {

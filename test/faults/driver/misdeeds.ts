@@ -85,6 +85,11 @@ export const misdeeds: readonly Misdeed[] = [
     ends: 'final',
   },
   { name: 'crashes at once (SIGKILL)', script: 'kill -KILL $$; sleep 600', ends: 'final' },
+  {
+    name: 'crashes, its tool goes on and works',
+    script: `(trap '' TERM; sleep 1; work) & kill -KILL $$; sleep 600`,
+    ends: 'final',
+  },
   { name: 'works, exits 0 with nothing', script: 'work; exit 0', ends: 'final' },
   { name: 'works, exits 0 with text', script: 'work; echo done; exit 0', ends: 'final' },
   {
