@@ -8,12 +8,12 @@ import { version } from './cli/version.ts';
 import { errorMessage, Failure } from './errors.ts';
 
 const program = new Command('flexcsi')
-  .description('Runs a FlexVolume driver, unchanged, as a CSI plugin.')
+  .description('Runs FlexVolume drivers, unchanged, as CSI plugins.')
   .version(version)
   .showHelpAfterError('(see --help)');
 
 addServeOptions(
-  program.command('serve').description('Serve one FlexVolume driver as a CSI plugin on a unix socket.'),
+  program.command('serve').description('Serve FlexVolume drivers as CSI plugins, each on a unix socket.'),
 ).action(async (options: ServeOptions) => {
   const { serve } = await import('./cli/serve.ts');
   // Before serving: a process that is PID 1 ignores signals for which it has no handler. `on`, not `once`: npm
@@ -62,7 +62,10 @@ function collect(text: string, before: Record<string, string>): Record<string, s
 
 const taken = optionsTakenByNpm(process.env, [
   'driver',
+  'plugin-dir',
   'endpoint',
+  'registration',
+  'http-endpoint',
   'node-id',
   'mode',
   'name',

@@ -2,13 +2,24 @@
 import { z } from 'zod';
 import { errorMessage } from '../errors.ts';
 import { codeNamed, codeNames, type FailureRule } from '../flex/codes.ts';
-import { isQualifiedName } from '../flex/names.ts';
+import { csiNameFault, isQualifiedName } from '../flex/names.ts';
+import type { GroupKey } from '../flex/options.ts';
 import { verbNames } from '../flex/verbs.ts';
 import { readYamlFile } from './yaml-file.ts';
 
 export interface Config {
-  /** By FlexVolume name: the rules for the words of a driver's failures, in the order of the file. */
-  readonly failures: ReadonlyMap<string, readonly FailureRule[]>;
+  /** By FlexVolume name. */
+  readonly drivers: ReadonlyMap<string, DriverConfig>;
+}
+
+/** What is set for one driver. Wins over the options of the command line, which are for all drivers. */
+export interface DriverConfig {
+  /** The CSI name. */
+  readonly name?: string | undefined;
+  readonly attachOn?: 'controller' | 'node' | undefined;
+  readonly fsGroupKey?: GroupKey | undefined;
+  /** The rules for the words of its failures, in the order of the file. */
+  readonly failures?: readonly FailureRule[] | null | undefined;
 }
 
 /**
@@ -20,10 +31,18 @@ export async function loadConfig(file: string): Promise<Config> {
   return readYamlFile(file, configSchema);
 }
 
+/** What is set for one driver; nothing when the file does not name it. */
+export function configOf(config: Config, flexName: string): DriverConfig {
+  return config.drivers.get(flexName) ?? {};
+}
+
 /** The rules for one driver: none when the file does not name it. */
 export function rulesFor(config: Config, flexName: string): readonly FailureRule[] {
-  return config.failures.get(flexName) ?? [];
+  return configOf(config, flexName).failures ?? [];
 }
+
+/** A configuration that sets nothing. */
+export const noConfig: Config = { drivers: new Map() };
 
 /** A map with these keys and no others. */
 function mapOf<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
@@ -77,8 +96,23 @@ const code = z.string(codeError).transform(codeNamed).pipe(z.enum(codeNames, cod
 
 const rule = mapOf({ message: messageSchema, verbs: verbs.optional(), code });
 
+function oneOf<const Choice extends string>(...choices: readonly Choice[]) {
+  return z.enum(choices, { error: `expected one of ${choices.join(', ')}` });
+}
+
+const csiNameSchema = z
+  .string({ error: 'expected a CSI name' })
+  .refine((name) => csiNameFault(name) === undefined, {
+    error: ({ input }) => `${JSON.stringify(input)} is no CSI name: it ${csiNameFault(String(input))}`,
+  });
+
 /** A key without a value, with all below it commented out for instance, is as good as none. */
-const driver = mapOf({ failures: z.array(rule, { error: 'expected a list of rules' }).nullish() });
+const driver = mapOf({
+  name: csiNameSchema.optional(),
+  attachOn: oneOf('controller', 'node').optional(),
+  fsGroupKey: oneOf('current', 'legacy', 'both').optional(),
+  failures: z.array(rule, { error: 'expected a list of rules' }).nullish(),
+});
 
 const drivers = z.record(z.string().refine(isQualifiedName), driver.nullish(), {
   error: ({ code }) =>
@@ -91,8 +125,6 @@ const configSchema = mapOf({ drivers: drivers.nullish() })
   .nullable()
   .transform(
     (file): Config => ({
-      failures: new Map(
-        Object.entries(file?.drivers ?? {}).map(([name, entry]) => [name, entry?.failures ?? []]),
-      ),
+      drivers: new Map(Object.entries(file?.drivers ?? {}).map(([name, entry]) => [name, entry ?? {}])),
     }),
   );

@@ -1,167 +1,171 @@
 /** `flexcsi serve`: puts the parts together, serves, and drains when told to end. */
-import { access, constants } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
-import { CsiServer } from '../csi/server.ts';
-import { errorMessage, Failure } from '../errors.ts';
-import type { FailureRule } from '../flex/codes.ts';
+import { Failure } from '../errors.ts';
+import type { DriverSource } from '../flex/driver.ts';
 import { checkCsiName, csiName, flexNameOf } from '../flex/names.ts';
 import { Places } from '../flex/places.ts';
-import { SingleDriver } from '../flex/registry.ts';
-import { parseEndpoint } from '../grpc/socket.ts';
+import { Registry, SingleDriver } from '../flex/registry.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { createHost } from '../mount/host.ts';
 import { createRun, type Run } from '../process.ts';
-import { bootId } from '../state/boot.ts';
-import { makePrivateDirectory } from '../state/directory.ts';
-import { RecordStore } from '../state/records.ts';
-import { VolumeLocks } from '../volume/lock.ts';
 import { noLookup, type VolumeLookup } from '../volume/parts.ts';
-import {
-  attachedSchema,
-  provisionRecordSchema,
-  sharedDeviceSchema,
-  volumeRecordSchema,
-} from '../volume/records.ts';
-import { VolumeService } from '../volume/service.ts';
-import { loadConfig, rulesFor } from './config.ts';
+import { configOf, loadConfig, noConfig, rulesFor } from './config.ts';
+import { placeOfSocket, requireWritable } from './directories.ts';
+import { Health } from './health.ts';
 import { resolveHere } from './here.ts';
+import { Plugin } from './plugin.ts';
+import { PluginDirectory } from './plugin-directory.ts';
 import type { ServeOptions } from './settings.ts';
-import { version } from './version.ts';
 
 /** Parts that the demo and the tests put in place of the usual ones. */
 export interface ServeParts {
   readonly run?: Run;
   readonly log?: Logger;
   readonly lookup?: VolumeLookup;
+  /** See `PluginDirectoryParts`. */
+  readonly lookEveryMs?: number;
+  readonly goneMs?: number;
 }
 
 export interface Serving {
-  /** The CSI name. */
-  readonly name: string;
-  /** Takes no new calls, lets running drivers finish, removes the socket. */
+  /** What is served now; one driver, or those of a plugin directory. */
+  drivers(): DriverStatus[];
+  /** Takes no new calls, lets running drivers finish, removes the sockets. */
   stop(): Promise<void>;
 }
 
+/** What is known of a driver, for people and their tools. */
+export interface DriverStatus {
+  /** The FlexVolume name. */
+  readonly driver: string;
+  /** The CSI name; undefined while it has none that can be used. */
+  readonly name?: string;
+  /** Whether it is served on its socket. */
+  readonly serving: boolean;
+  /** What is wrong with the driver; one that has been in use stays in use. */
+  readonly problem?: string;
+  /** What kubelet says; undefined where it is not told. */
+  readonly registration?: string;
+}
+
 /**
- * Serves one driver until it is stopped.
+ * Serves one driver, or those of a plugin directory, until it is stopped.
  *
  * @throws {Failure} naming the option that cannot be used.
  */
 export async function serve(options: ServeOptions, parts: ServeParts = {}): Promise<Serving> {
   const log = parts.log ?? createLogger(options.logLevel, options.logFormat);
   const run = parts.run ?? createRun();
-  const socket = parseEndpoint(options.endpoint);
-  const file = resolveHere(options.driver);
-  const flexName = flexNameOf(file);
-  const name = options.name ?? csiName(flexName);
-  checkCsiName(name);
-  if (options.mode !== 'controller' && options.nodeId === '') {
-    throw new Failure(
-      'invalid-request',
-      "--node-id is required (or NODE_NAME in the environment): the node's name, as the driver gets it",
-    );
-  }
-  const stateDir = join(resolveHere(options.stateDir), name);
-  await requireWritable(stateDir);
+  requireTogether(options);
+  const config = options.config === undefined ? noConfig : await loadConfig(resolveHere(options.config));
+  const kubeletDir = resolveHere(options.kubeletDir);
+  const host = createHost(run);
+  const { registration = options.pluginDir === undefined ? 'none' : 'kubelet' } = options;
+  const registers = registration === 'kubelet' && options.mode !== 'controller';
 
-  const failureRules = await readRules(options.config, flexName, log);
-  const limit =
-    options.maxVolumesPerNode === undefined ? {} : { maxVolumesPerNode: options.maxVolumesPerNode };
-  const driver = new SingleDriver({
-    file,
-    name: flexName,
+  const startPlugin = async (
+    flexName: string,
+    file: string,
+    driver: DriverSource,
+    name = nameOf(flexName),
+  ): Promise<Plugin> => {
+    const socket = await placeOfSocket(options, name, kubeletDir);
+    const stateDir = join(resolveHere(options.stateDir), name);
+    await requireWritable(stateDir);
+    const own = { name, flexName, file, socket, stateDir, kubeletDir, registers };
+    const its = log.child(options.pluginDir === undefined ? {} : { plugin: name });
+    return await Plugin.start(
+      { ...own, config: configOf(config, flexName), options },
+      { driver, host, lookup: parts.lookup ?? noLookup, log: its },
+    );
+  };
+  /** @throws {Failure} for a name that CSI forbids. */
+  const nameOf = (flexName: string): string => configOf(config, flexName).name ?? csiName(flexName);
+
+  const common = {
     run,
     log,
     timeoutMs: options.driverTimeout,
-    failureRules,
     places: new Places(options.maxParallel),
     nodeId: options.nodeId,
-  });
-  const volumes = new VolumeService({
-    driver,
-    host: createHost(run),
-    records: new RecordStore(join(stateDir, 'volumes'), volumeRecordSchema, log),
-    shared: new RecordStore(join(stateDir, 'ephemeral'), sharedDeviceSchema, log),
-    provisioned: new RecordStore(join(stateDir, 'provisioned'), provisionRecordSchema, log),
-    attached: new RecordStore(join(stateDir, 'attached'), attachedSchema, log),
-    nodeTurns: new VolumeLocks('node'),
-    attaching: new Set(),
-    leftovers: new Set(),
-    lookup: parts.lookup ?? noLookup,
-    settings: {
-      csiName: name,
-      nodeId: options.nodeId,
-      kubeletDir: resolveHere(options.kubeletDir),
-      attachOn: options.attachOn,
-      fsGroupKey: options.fsGroupKey,
-      fsGroupChangePolicy: options.fsGroupChangePolicy,
-      ...limit,
-    },
-    log,
-    boot: bootId(),
-  });
-  const { mode, attachOn, nodeId, topology } = options;
-  const plugin = { name, version, manifest: { 'flexvolume-driver': flexName } };
-  const served = { mode, attachOn, ...limit, ...(topology === undefined ? {} : { topology }) };
-  const server = await CsiServer.bind({ ...served, socket, nodeId, plugin }, volumes, log);
-  log.info({ driver: file }, 'asking the driver what it can do (init)');
-  const told = tellCapabilities(server, driver, log);
-  // A driver whose init hangs must not keep the socket away: Probe waits for it, and says so.
-  await Promise.race([told, setTimeout(INIT_WAIT_MS, undefined, { ref: false })]);
-  await server.open();
-  log.info({ name, driver: file, endpoint: options.endpoint, mode }, 'listening');
+  };
+  const serving =
+    options.driver === undefined
+      ? await serveDirectory()
+      : await serveDriver(resolveHere(options.driver), options.name);
+  const health =
+    options.httpEndpoint === undefined ? undefined : await Health.listen(options.httpEndpoint, serving, log);
   return {
-    name,
+    drivers: () => serving.drivers(),
     stop: async () => {
-      await server.drain();
-      driver.release();
+      await serving.stop();
+      await health?.close();
     },
   };
-}
 
-async function readRules(
-  file: string | undefined,
-  flexName: string,
-  log: Logger,
-): Promise<readonly FailureRule[]> {
-  if (file === undefined) return [];
-  const config = await loadConfig(resolveHere(file));
-  const rules = rulesFor(config, flexName);
-  const entries = [...config.failures.keys()];
-  if (config.failures.has(flexName)) log.info({ file, rules: rules.length }, 'failure rules read');
-  else
-    log.warn(
-      { file, driver: flexName, entries },
-      'the configuration has no entry for this driver (by its FlexVolume name)',
-    );
-  return rules;
-}
-
-/** How long the socket waits for the driver's `init`, so that its first clients find it ready. */
-const INIT_WAIT_MS = 5_000;
-
-/** A driver whose init fails is served all the same: it may become ready, and Probe says what is wrong. */
-async function tellCapabilities(server: CsiServer, driver: SingleDriver, log: Logger): Promise<void> {
-  try {
-    const { controller, node } = await server.capabilities();
-    const init = (await driver.current()).capabilities;
-    log.info({ init, controller, node }, "CSI capabilities, from the driver's answer to init");
-  } catch (error) {
-    log.error(
-      { problem: errorMessage(error) },
-      'the driver is not ready; Probe fails until its init succeeds',
-    );
+  async function serveDriver(file: string, wished: string | undefined): Promise<Serving> {
+    const flexName = flexNameOf(file);
+    const name = wished ?? nameOf(flexName);
+    checkCsiName(name);
+    const failureRules = rulesFor(config, flexName);
+    tellRules(flexName, failureRules.length);
+    const driver = new SingleDriver({ ...common, file, name: flexName, failureRules });
+    const plugin = await startPlugin(flexName, file, driver, name);
+    return {
+      drivers: () => [{ driver: flexName, serving: true, ...driver.problem(), ...plugin.status() }],
+      stop: async () => {
+        await plugin.stop();
+        driver.release();
+      },
+    };
   }
-}
 
-async function requireWritable(directory: string): Promise<void> {
-  try {
-    await makePrivateDirectory(directory);
-    await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
-  } catch (error) {
-    throw new Failure('precondition', `--state-dir: ${directory} cannot be written: ${errorMessage(error)}`, {
-      cause: error,
+  async function serveDirectory(): Promise<Serving> {
+    const directory = resolveHere(options.pluginDir ?? '');
+    const registry = new Registry({
+      ...common,
+      directory,
+      failureRules: (flexName) => rulesFor(config, flexName),
     });
+    return await PluginDirectory.start(registry, { ...parts, directory, nameOf, startPlugin, log });
   }
+
+  function tellRules(flexName: string, rules: number): void {
+    const file = options.config;
+    if (file === undefined) return;
+    const entries = [...config.drivers.keys()];
+    if (config.drivers.has(flexName)) log.info({ file, rules }, 'configuration read');
+    else
+      log.warn(
+        { file, driver: flexName, entries },
+        'the configuration has no entry for this driver (by its FlexVolume name)',
+      );
+  }
+}
+
+/** @throws {Failure} for options that contradict each other, or one that is missing. */
+function requireTogether({ driver, pluginDir, name, mode, nodeId, endpoint }: ServeOptions): void {
+  if ((driver === undefined) === (pluginDir === undefined)) {
+    throw wrong('either --driver (one driver) or --plugin-dir (all drivers of a directory) is required');
+  }
+  if (mode !== 'controller' && nodeId === '') {
+    throw wrong(
+      "--node-id is required (or NODE_NAME in the environment): the node's name, as the driver gets it",
+    );
+  }
+  if (pluginDir === undefined) return;
+  if (name !== undefined) {
+    throw wrong(
+      '--name is for --driver; with --plugin-dir set names in the file of --config (drivers: <vendor/driver>: name)',
+    );
+  }
+  if (endpoint !== undefined && !endpoint.includes('{name}')) {
+    throw wrong(
+      `--endpoint has to hold {name}, for a socket of its own for each driver of --plugin-dir: unix:///somewhere/{name}/csi.sock, not ${JSON.stringify(endpoint)}`,
+    );
+  }
+}
+
+function wrong(message: string): Failure {
+  return new Failure('invalid-request', message);
 }

@@ -6,8 +6,10 @@ import { parseSegments, type Segments } from '../flex/topology.ts';
 import { type LogFormat, type LogLevel, logFormats, logLevels } from '../log.ts';
 
 export interface ServeOptions {
-  readonly driver: string;
-  readonly endpoint: string;
+  /** This or `pluginDir`. */
+  readonly driver?: string;
+  readonly pluginDir?: string;
+  readonly endpoint?: string;
   readonly nodeId: string;
   readonly mode: Mode;
   readonly name?: string;
@@ -23,6 +25,9 @@ export interface ServeOptions {
   readonly driverTimeout: number;
   /** Driver calls at once. */
   readonly maxParallel: number;
+  /** `kubelet` with `pluginDir` when left out, else `none`. */
+  readonly registration?: 'kubelet' | 'none';
+  readonly httpEndpoint?: string;
   readonly fsGroupKey: 'current' | 'legacy' | 'both';
   readonly fsGroupChangePolicy: 'Always' | 'OnRootMismatch';
   readonly logLevel: LogLevel;
@@ -32,13 +37,30 @@ export interface ServeOptions {
 /** Adds the options of `serve`. */
 export function addServeOptions(command: Command): Command {
   return command
+    .addOption(new Option('--driver <file>', 'the FlexVolume driver: an executable file'))
     .addOption(
-      new Option('--driver <file>', 'the FlexVolume driver: an executable file').makeOptionMandatory(),
+      new Option(
+        '--plugin-dir <directory>',
+        "instead: all drivers of a directory like kubelet's, <vendor>~<driver>/<driver>, each as a plugin of its own; they may come, change and go",
+      ),
     )
     .addOption(
-      new Option('--endpoint <unix:///path>', 'the unix socket to serve')
-        .env('CSI_ENDPOINT')
-        .makeOptionMandatory(),
+      new Option(
+        '--endpoint <unix:///path>',
+        'the unix socket to serve; {name} in it is the CSI name (default: unix://<kubelet-dir>/plugins/{name}/csi.sock)',
+      ).env('CSI_ENDPOINT'),
+    )
+    .addOption(
+      new Option(
+        '--registration <how>',
+        'whether kubelet is told of the drivers, in <kubelet-dir>/plugins_registry; none where node-driver-registrar does that (default: kubelet with --plugin-dir, else none)',
+      ).choices(['kubelet', 'none']),
+    )
+    .addOption(
+      new Option(
+        '--http-endpoint <host:port>',
+        'where /healthz is answered, over HTTP: that this process lives, and how its drivers are (default: nowhere)',
+      ),
     )
     .addOption(
       new Option(

@@ -60,7 +60,7 @@ export function csiName(flexName: string): string {
   if (fault !== undefined) {
     throw new Failure(
       'driver-unusable',
-      `driver ${flexName}: its CSI name would be "${name}", which ${fault}: set another one with --name`,
+      `driver ${flexName}: its CSI name would be "${name}", which ${fault}: set another one with --name, or in the configuration (drivers: ${flexName}: name)`,
     );
   }
   return name;
@@ -77,7 +77,8 @@ export function checkCsiName(name: string): void {
   }
 }
 
-function csiNameFault(name: string): string | undefined {
+/** Why a name is none for a CSI driver, as the end of a sentence; undefined for one that is. */
+export function csiNameFault(name: string): string | undefined {
   if (name.length > 63) return `has ${name.length} characters where CSI allows 63`;
   if (!subdomain.test(name.toLowerCase())) {
     return 'is no DNS name (letters, digits, - and ., each part beginning and ending with a letter or digit)';

@@ -3,21 +3,17 @@ import type { BigIntStats } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
-import type { Logger } from '../log.ts';
-import type { Run } from '../process.ts';
+import type { FailureRule } from './codes.ts';
 import type { Driver, DriverSettings, DriverSource } from './driver.ts';
 import { entryOfFlexName, executableOf, flexNameOfEntry, isDriverFile, isQualifiedName } from './names.ts';
 import { SharedRun } from './shared-run.ts';
 import { Slot } from './slot.ts';
 
-export interface RegistrySettings {
+export interface RegistrySettings extends Omit<DriverSettings, 'file' | 'name' | 'failureRules'> {
   /** The plugin directory, an absolute path. */
   readonly directory: string;
-  readonly run: Run;
-  readonly log: Logger;
-  /** Milliseconds for one call of any verb of any driver. */
-  readonly timeoutMs: number;
-  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** See `DriverSettings`; by FlexVolume name. */
+  readonly failureRules?: (name: string) => readonly FailureRule[];
 }
 
 /**
@@ -71,14 +67,19 @@ export class Registry {
   }
 
   /**
-   * One driver as a source for volumes. Unlike `find` it tries the `init` of a driver that has never had a
-   * successful one each time it is asked, so that a driver which came too early becomes usable.
+   * One driver as a source for volumes. Unlike `find` it looks at this driver alone, tries the `init` of one that
+   * has never had a successful one each time it is asked (it came too early), and keeps one that was removed:
+   * what it has mounted has to be unmounted all the same.
    */
   source(name: string): DriverSource {
+    let last: Driver | undefined;
     return {
       current: async () => {
-        const slot = await this.#slotFor(name, true);
-        if (slot?.driver !== undefined && !slot.isGone) return slot.driver;
+        await this.#lists.ask();
+        const slot = this.#slots.get(entryOfFlexName(name));
+        await slot?.look(true);
+        last = slot?.driver ?? last;
+        if (last !== undefined) return last;
         const { directory } = this.#settings;
         throw (
           slot?.failure ??
@@ -86,6 +87,12 @@ export class Registry {
         );
       },
     };
+  }
+
+  /** Lists the directory: new drivers get a name, those that were removed lose it. Does not look at the others. */
+  async list(): Promise<void> {
+    await this.#lists.ask();
+    for (const [entry, slot] of this.#slots) this.#forgetIfGone(entry, slot);
   }
 
   /** The FlexVolume names of the drivers known now, broken ones too; not of those that are gone or have no valid name. */
@@ -112,18 +119,22 @@ export class Registry {
     this.#slots.clear();
   }
 
-  async #slotFor(name: string, insist = false): Promise<Slot | undefined> {
+  async #slotFor(name: string): Promise<Slot | undefined> {
     await this.#lists.ask();
     const wanted = isQualifiedName(name) ? entryOfFlexName(name) : undefined;
     // Look-ups of one driver are the occasion for all others, but do not wait for them.
     for (const [entry, slot] of this.#slots) if (entry !== wanted) void this.#lookAt(entry, slot);
     const slot = wanted === undefined ? undefined : this.#slots.get(wanted);
-    if (wanted !== undefined && slot !== undefined) await this.#lookAt(wanted, slot, insist);
+    if (wanted !== undefined && slot !== undefined) await this.#lookAt(wanted, slot);
     return slot;
   }
 
-  async #lookAt(entry: string, slot: Slot, insist = false): Promise<void> {
-    await slot.look(insist);
+  async #lookAt(entry: string, slot: Slot): Promise<void> {
+    await slot.look();
+    this.#forgetIfGone(entry, slot);
+  }
+
+  #forgetIfGone(entry: string, slot: Slot): void {
     const isForgotten = slot.isGone || slot.driver === undefined;
     if (isForgotten && !this.#entries.has(entry) && this.#slots.get(entry) === slot) {
       this.#slots.delete(entry);
@@ -170,7 +181,9 @@ export class Registry {
   #addSlot(entry: string): Slot {
     const directory = join(this.#settings.directory, entry);
     const file = join(directory, executableOf(entry));
-    const slot = new Slot({ ...this.#settings, directory, file, name: flexNameOfEntry(entry) });
+    const name = flexNameOfEntry(entry);
+    const failureRules = this.#settings.failureRules?.(name);
+    const slot = new Slot({ ...this.#settings, directory, file, name, failureRules });
     this.#slots.set(entry, slot);
     return slot;
   }
@@ -216,6 +229,12 @@ export class SingleDriver implements DriverSource {
     const { driver, failure } = this.#slot;
     if (driver !== undefined) return driver;
     throw failure ?? new Failure('driver-unusable', `driver ${this.#slot.name}: not initialised`);
+  }
+
+  /** Why the last `init` failed, if it did. */
+  problem(): { readonly problem?: string } {
+    const { failure } = this.#slot;
+    return failure === undefined ? {} : { problem: failure.message };
   }
 
   /** Lets go of the file. The source is not used afterwards. */

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadConfig, rulesFor } from '../../src/cli/config.ts';
+import { configOf, loadConfig, rulesFor } from '../../src/cli/config.ts';
 import { Failure } from '../../src/errors.ts';
 import { codeNames } from '../../src/flex/codes.ts';
 import { verbNames } from '../../src/flex/verbs.ts';
@@ -90,6 +90,15 @@ drivers:
   });
 });
 
+it('sets the name and the ways of a driver', async () => {
+  const config = await load(
+    'drivers:\n  a/b:\n    name: b.example.com\n    attachOn: node\n    fsGroupKey: both\n',
+  );
+  expect(configOf(config, 'a/b')).toEqual({ name: 'b.example.com', attachOn: 'node', fsGroupKey: 'both' });
+  expect(configOf(config, 'b')).toEqual({});
+  expect(configOf(config, 'constructor')).toEqual({});
+});
+
 describe('a mistake in the file', () => {
   const codes = codeNames.join(', ');
   const verbs = verbNames.join(', ');
@@ -163,9 +172,20 @@ describe('a mistake in the file', () => {
     ],
     [
       'drivers:\n  lvm:\n    failure: []\n',
-      '3:5: drivers.lvm.failure: unknown key; expected one of failures',
+      '3:5: drivers.lvm.failure: unknown key; expected one of name, attachOn, fsGroupKey, failures',
     ],
-    ['drivers:\n  lvm: true\n', '2:8: drivers.lvm: expected a map with failures, not true'],
+    [
+      'drivers:\n  lvm: true\n',
+      '2:8: drivers.lvm: expected a map with name, attachOn, fsGroupKey, failures, not true',
+    ],
+    [
+      'drivers:\n  lvm:\n    name: under_score\n',
+      '3:11: drivers.lvm.name: "under_score" is no CSI name: it is no DNS name (letters, digits, - and ., each part beginning and ending with a letter or digit)',
+    ],
+    [
+      'drivers:\n  lvm:\n    attachOn: nodes\n',
+      '3:15: drivers.lvm.attachOn: expected one of controller, node, not "nodes"',
+    ],
     [
       'drivers:\n  Example.com/lvm: {}\n',
       `2:3: drivers."Example.com/lvm": expected a driver's FlexVolume name, such as example.com/lvm or lvm`,

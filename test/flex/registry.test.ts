@@ -267,8 +267,23 @@ describe('Registry', () => {
     expect(await plugins.registry.find(name)).toBeUndefined();
     expect((await source.current()).name).toBe(name);
     await expect(plugins.registry.source('no/such').current()).rejects.toThrow(/^driver no\/such: not in /);
-    rmSync(plugins.path(golden));
-    await expect(source.current()).rejects.toThrow('was removed');
+  });
+
+  it('gives a source that keeps a driver which was removed, and takes the next one of its name', async () => {
+    const plugins = new PluginDirectory();
+    plugins.install(golden);
+    await plugins.start();
+    const source = plugins.registry.source(name);
+    const first = await source.current();
+    rmSync(plugins.path('example.com~golden'), { recursive: true });
+    expect(await source.current()).toBe(first);
+    await plugins.registry.list();
+    expect(plugins.registry.names()).toEqual([]);
+    expect(await source.current()).toBe(first);
+
+    plugins.install(golden, '{"status":"Success","capabilities":{"attach":false}}');
+    expect((await source.current()).capabilities.attach).toBe(false);
+    expect(plugins.registry.names()).toEqual([name]);
   });
 });
 

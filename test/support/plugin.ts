@@ -13,6 +13,8 @@ export interface Plugin {
   /** Holds the socket, the records (`state`) and, unless given otherwise, `kubelet`. */
   readonly directory: string;
   readonly serving: Serving;
+  /** The CSI name. */
+  readonly name: string;
   /** Lets running drivers finish. The directory stays, for a plugin that is started again with it. */
   stop(): Promise<void>;
   /** `stop`, and removes the directory. What is mounted in it has to be gone. */
@@ -57,6 +59,7 @@ export async function startPlugin(options: PluginOptions, parts: ServeParts = {}
     socket,
     directory,
     serving,
+    name: serving.drivers()[0]?.name ?? '',
     stop,
     remove: async () => {
       await stop();

@@ -137,7 +137,7 @@ async function play(options: DemoOptions, directory: string): Promise<number> {
   story.say(
     `A volume's life: a CSI client calls flexcsi over a unix socket, flexcsi calls the FlexVolume driver`,
   );
-  story.say(`${chosen.about} as ${serving.name}\n`);
+  story.say(`${chosen.about} as ${serving.drivers()[0]?.name}\n`);
   story.head();
   story.happened('flexcsi starts', recorder.take());
   const interrupted = whenInterrupted();

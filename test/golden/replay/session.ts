@@ -154,7 +154,7 @@ export class Session {
   /** The directory that `expandvolume` is told: kubelet's for the device of a CSI volume. */
   globalMount(volumeId: string): string {
     const hash = createHash('sha256').update(volumeId).digest('hex');
-    return join(kubeletDir, 'plugins/kubernetes.io/csi', this.plugin.serving.name, hash, 'globalmount');
+    return join(kubeletDir, 'plugins/kubernetes.io/csi', this.plugin.name, hash, 'globalmount');
   }
 
   /** Kubelet's directory for the device of a FlexVolume; the replay stages volumes there. */
@@ -197,7 +197,7 @@ export class Session {
       leftovers: new Set(),
       lookup: { find: async (volumeId) => this.known.get(volumeId) },
       settings: {
-        csiName: this.plugin.serving.name,
+        csiName: this.plugin.name,
         nodeId: this.setting.node,
         kubeletDir,
         attachOn: 'controller',

@@ -21,7 +21,7 @@ export function nameTarget(session: Session, record: GoldenRecord): void {
   const name = volumeNameOf(record);
   session.substitute(podPathOf(session, record), join(volumes, 'kubernetes.io~csi', name, 'mount'));
   // Of a driver that attaches: where flexcsi mounts the device that the pods share.
-  const shared = join(kubeletDir, 'plugins', session.plugin.serving.name, 'ephemeral', name);
+  const shared = join(kubeletDir, 'plugins', session.plugin.name, 'ephemeral', name);
   session.substitute(session.stagingPath(name), shared);
 }
 

@@ -1,0 +1,331 @@
+/** Kubelet over several drivers of a plugin directory at once, while drivers come, change, break and go. */
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type Serving, serve } from '../../src/cli/serve.ts';
+import type { ServeOptions } from '../../src/cli/settings.ts';
+import { silentLogger } from '../../src/log.ts';
+import { CsiClient } from '../support/csi-client.ts';
+import { PluginWatcher } from '../support/plugin-watcher.ts';
+import { lacks } from '../support/requirements.ts';
+import {
+  attachFalse,
+  failureOf,
+  isMounted,
+  mountCapability,
+  mountsBelow,
+  mountsTmpfs,
+  unmounts,
+} from '../support/scenario.ts';
+import { answer, ScriptedDriver } from '../support/scripted-driver.ts';
+
+const soon = { timeout: 30_000 };
+
+let directory: string;
+let drivers: string;
+let kubelet: string;
+let watcher: PluginWatcher;
+let serving: Serving | undefined;
+const clients: CsiClient[] = [];
+
+beforeEach(() => {
+  directory = realpathSync(mkdtempSync(join(tmpdir(), 'flexcsi-directory-')));
+  drivers = join(directory, 'drivers');
+  kubelet = join(directory, 'kubelet');
+  for (const path of [drivers, join(kubelet, 'plugins'), join(kubelet, 'plugins_registry')]) {
+    mkdirSync(path, { recursive: true });
+  }
+  watcher = new PluginWatcher(join(kubelet, 'plugins_registry'));
+});
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  await serving?.stop();
+  serving = undefined;
+  await watcher.close();
+  for (const mountPoint of mountsBelow(directory)) execFileSync('umount', [mountPoint]);
+  rmSync(directory, { recursive: true });
+});
+
+async function start(options: Partial<ServeOptions> = {}): Promise<Serving> {
+  serving = await serve(
+    {
+      pluginDir: drivers,
+      nodeId: 'node-1',
+      mode: 'all',
+      attachOn: 'controller',
+      stateDir: join(directory, 'state'),
+      kubeletDir: kubelet,
+      driverTimeout: 60_000,
+      maxParallel: 32,
+      fsGroupKey: 'current',
+      fsGroupChangePolicy: 'Always',
+      logLevel: 'silent',
+      logFormat: 'json',
+      ...options,
+    },
+    { log: silentLogger(), lookEveryMs: 100, goneMs: 500 },
+  );
+  return serving;
+}
+
+/** A driver that mounts a tmpfs, installed aside and renamed. */
+function install(name: string, init = attachFalse): ScriptedDriver {
+  const driver = ScriptedDriver.install(drivers, name);
+  for (const [verb, what] of Object.entries({ init, mount: mountsTmpfs, unmount: unmounts })) {
+    driver.script(verb, what);
+  }
+  return driver;
+}
+
+async function registered(...names: string[]): Promise<void> {
+  await vi.waitFor(() => expect([...watcher.registered.keys()].sort()).toEqual(names.sort()), soon);
+}
+
+/** A client of the socket that kubelet was told of. */
+function clientOf(name: string): CsiClient {
+  const client = new CsiClient(watcher.registered.get(name)?.endpoint ?? '');
+  clients.push(client);
+  return client;
+}
+
+function target(volume: string): string {
+  const path = join(kubelet, 'pods/pod-1/volumes/kubernetes.io~csi', volume, 'mount');
+  mkdirSync(dirname(path), { recursive: true });
+  return path;
+}
+
+async function publish(client: CsiClient, volume: string): Promise<string> {
+  const target_path = target(volume);
+  const volume_capability = mountCapability;
+  await client.node('NodePublishVolume', { volume_id: volume, target_path, volume_capability });
+  expect(isMounted(target_path)).toBe(true);
+  return target_path;
+}
+
+async function unpublish(client: CsiClient, volume: string): Promise<void> {
+  await client.node('NodeUnpublishVolume', { volume_id: volume, target_path: target(volume) });
+  expect(existsSync(target(volume))).toBe(false);
+}
+
+const statusOf = (driver: string) => serving?.drivers().find((one) => one.driver === driver);
+
+describe.skipIf(lacks('mounts'))('a plugin directory', () => {
+  it('serves each driver under its own name, socket, records and registration', async () => {
+    install('example.com/one');
+    install('example.com/two');
+    install('plain');
+    await start();
+    await registered('one.example.com', 'two.example.com', 'plain.flexvolume');
+    expect(watcher.registered.get('one.example.com')).toMatchObject({
+      endpoint: join(kubelet, 'plugins/one.example.com/csi.sock'),
+      nodeId: 'node-1',
+    });
+    const [one, two] = [clientOf('one.example.com'), clientOf('two.example.com')];
+    await Promise.all([publish(one, 'a'), publish(two, 'b')]);
+    expect(readdirSync(join(directory, 'state')).sort()).toEqual([
+      'one.example.com',
+      'plain.flexvolume',
+      'two.example.com',
+    ]);
+    expect(readdirSync(join(directory, 'state/one.example.com/volumes'))).toHaveLength(1);
+    expect(serving?.drivers()).toEqual(
+      ['example.com/one', 'example.com/two', 'plain'].map((driver) => ({
+        driver,
+        name: expect.any(String),
+        serving: true,
+        registration: 'registered',
+      })),
+    );
+    await Promise.all([unpublish(one, 'a'), unpublish(two, 'b')]);
+    await serving?.stop();
+    serving = undefined;
+    await registered();
+    expect(readdirSync(join(kubelet, 'plugins/one.example.com'))).toEqual([]);
+  });
+
+  it('goes on with the others while one is replaced, one breaks and one comes', async () => {
+    const stays = install('example.com/stays');
+    const changes = install('example.com/changes');
+    const breaks = install('example.com/breaks');
+    await start();
+    await registered('stays.example.com', 'changes.example.com', 'breaks.example.com');
+    const [a, b, c] = ['stays', 'changes', 'breaks'].map((name) => clientOf(`${name}.example.com`));
+    if (a === undefined || b === undefined || c === undefined) throw new Error('no client');
+    await Promise.all([publish(a, 'a'), publish(b, 'b'), publish(c, 'c')]);
+    stays.forget();
+
+    // Aside and renamed, with other capabilities.
+    const aside = join(drivers, '.changes');
+    execFileSync('cp', ['-a', dirname(changes.file), aside]);
+    renameSync(dirname(changes.file), join(drivers, '.old'));
+    renameSync(aside, dirname(changes.file));
+    changes.script('init', answer('Success', { capabilities: { attach: false, supportsMetrics: false } }));
+    breaks.script('init', { prints: answer('Failure', { message: 'no licence' }), exit: 1 });
+    writeFileSync(breaks.file, `${readFileSync(breaks.file, 'utf8')}\n# changed\n`);
+    install('example.com/comes');
+    await registered('stays.example.com', 'changes.example.com', 'breaks.example.com', 'comes.example.com');
+    await vi.waitFor(() => {
+      expect(statusOf('example.com/breaks')).toMatchObject({
+        serving: true,
+        problem: expect.stringContaining('no licence'),
+      });
+    }, soon);
+    await vi.waitFor(async () => {
+      const { capabilities } = await b.node('NodeGetCapabilities', {});
+      expect(JSON.stringify(capabilities)).not.toContain('GET_VOLUME_STATS');
+    }, soon);
+    expect(statusOf('example.com/stays')).not.toHaveProperty('problem');
+    // init of one is no reason for init of another.
+    expect(stays.verbs()).toEqual([]);
+
+    // What was mounted before is unmounted, by the broken one's old self, too.
+    await Promise.all([unpublish(a, 'a'), unpublish(b, 'b'), unpublish(c, 'c')]);
+    await publish(clientOf('comes.example.com'), 'd');
+    await unpublish(clientOf('comes.example.com'), 'd');
+  });
+
+  it('serves a driver that is gone for as long as volumes of it are in use', async () => {
+    const goes = install('example.com/goes');
+    install('example.com/stays');
+    await start();
+    await registered('goes.example.com', 'stays.example.com');
+    const client = clientOf('goes.example.com');
+    await publish(client, 'a');
+    const path = dirname(goes.file);
+    renameSync(path, join(directory, 'away'));
+    const moved = goes.file;
+    rmSync(join(directory, 'away'), { recursive: true });
+    expect(existsSync(moved)).toBe(false);
+    await vi.waitFor(() => {
+      expect(statusOf('example.com/goes')?.problem).toMatch(/goes\/?.*was removed: install it there again/);
+    }, soon);
+    // Unmounting is the driver's business: it is not guessed what else that has to undo.
+    const request = { volume_id: 'a', target_path: target('a') };
+    expect(await failureOf(client.node('NodeUnpublishVolume', request))).toMatch(
+      /^INTERNAL: driver example.com\/goes: unmount was not started: .* does not exist: install it there/,
+    );
+    expect(isMounted(target('a'))).toBe(true);
+    // What needs no call is done.
+    await client.node('NodeUnpublishVolume', { volume_id: 'x', target_path: target('x') });
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(watcher.registered.has('goes.example.com')).toBe(true);
+
+    install('example.com/goes');
+    await vi.waitFor(() => unpublish(client, 'a'), soon);
+    await vi.waitFor(() => expect(statusOf('example.com/goes')).not.toHaveProperty('problem'), soon);
+    rmSync(dirname(goes.file), { recursive: true });
+    await registered('stays.example.com');
+    expect(statusOf('example.com/goes')).toBeUndefined();
+  });
+
+  it('ignores what is no driver, and serves one when it is complete', async () => {
+    mkdirSync(join(drivers, '.example.com~hidden'));
+    mkdirSync(join(drivers, 'example.com~late'));
+    writeFileSync(join(drivers, 'README'), 'text');
+    mkdirSync(join(drivers, 'example.com~under_score'));
+    writeFileSync(
+      join(drivers, 'example.com~under_score/under_score'),
+      '#!/bin/sh\necho \'{"status":"Success"}\'\n',
+    );
+    chmodSync(join(drivers, 'example.com~under_score/under_score'), 0o755);
+    install('example.com/good');
+    await start();
+    await registered('good.example.com');
+    await vi.waitFor(() => {
+      expect(statusOf('example.com/late')?.problem).toMatch(
+        /late\/?late does not exist: install it there|does not exist/,
+      );
+      expect(statusOf('example.com/under_score')?.problem).toMatch(
+        /its CSI name would be "under_score.example.com", which is no DNS name .*drivers: example.com\/under_score: name/,
+      );
+    }, soon);
+    expect(serving?.drivers().map(({ driver }) => driver)).toEqual([
+      'example.com/good',
+      'example.com/late',
+      'example.com/under_score',
+    ]);
+    rmSync(join(drivers, 'example.com~late'), { recursive: true });
+    install('example.com/late');
+    await registered('good.example.com', 'late.example.com');
+  });
+
+  it('keeps an init that hangs from nobody but its own driver', async () => {
+    const hangs = install('example.com/hangs');
+    hangs.script('init', { sleepMs: 600_000 });
+    install('example.com/good');
+    await start({ driverTimeout: 20_000 });
+    await registered('good.example.com');
+    const client = clientOf('good.example.com');
+    await publish(client, 'a');
+    await unpublish(client, 'a');
+    expect(statusOf('example.com/hangs')).toEqual({ driver: 'example.com/hangs', serving: false });
+    hangs.script('init', attachFalse);
+    await registered('good.example.com', 'hangs.example.com');
+  });
+
+  it('takes names from the configuration, and refuses the second driver of one name', async () => {
+    const config = join(directory, 'config.yaml');
+    writeFileSync(config, 'drivers:\n  example.com/b:\n    name: A.example.com\n');
+    writeFileSync(config, 'drivers:\n  example.com/b:\n    name: a.example.com\n');
+    install('example.com/a');
+    install('example.com/b');
+    await start({ config });
+    await registered('a.example.com');
+    await vi.waitFor(() => {
+      const problems = serving?.drivers().map(({ problem }) => problem);
+      expect(problems?.filter(Boolean)).toEqual([
+        expect.stringMatching(
+          /^driver example.com\/[ab]: its CSI name would be a.example.com, which driver example.com\/[ab] has: set/,
+        ),
+      ]);
+    }, soon);
+  });
+});
+
+describe('flexcsi serve', () => {
+  it.each([
+    [{ driver: '/bin/true' }, 'either --driver (one driver) or --plugin-dir'],
+    [{ pluginDir: undefined }, 'either --driver (one driver) or --plugin-dir'],
+    [{ name: 'a.b' }, '--name is for --driver; with --plugin-dir set names in the file of --config'],
+    [{ endpoint: 'unix:///run/csi.sock' }, '--endpoint has to hold {name}'],
+    [{ nodeId: '' }, '--node-id is required'],
+    [{ httpEndpoint: 'nowhere' }, '--http-endpoint must be <host>:<port> or :<port>, not "nowhere"'],
+  ])('refuses %j', async (options, message) => {
+    await expect(start(options as Partial<ServeOptions>)).rejects.toThrow(message);
+  });
+
+  it('says on /healthz that it lives, and how its drivers are', async () => {
+    install('example.com/good');
+    const broken = install('example.com/broken');
+    broken.script('init', { prints: answer('Failure', { message: 'no licence' }), exit: 1 });
+    await start({ httpEndpoint: '127.0.0.1:48231', registration: 'none' });
+    await vi.waitFor(async () => {
+      const response = await fetch('http://127.0.0.1:48231/healthz');
+      expect(response.status).toBe(200);
+      expect(await response.json()).toEqual({
+        drivers: [
+          { driver: 'example.com/broken', serving: false, problem: expect.stringContaining('no licence') },
+          { driver: 'example.com/good', name: 'good.example.com', serving: true },
+        ],
+      });
+    }, soon);
+    expect((await fetch('http://127.0.0.1:48231/')).status).toBe(404);
+    await expect(start({ httpEndpoint: '127.0.0.1:48231', stateDir: join(directory, 'b') })).rejects.toThrow(
+      '--http-endpoint 127.0.0.1:48231: ',
+    );
+  });
+});
