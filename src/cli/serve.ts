@@ -7,6 +7,7 @@ import { Places } from '../flex/places.ts';
 import { Registry, SingleDriver } from '../flex/registry.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { createHost } from '../mount/host.ts';
+import { enterHost } from '../namespaces.ts';
 import { createRun, type Run } from '../process.ts';
 import { noLookup, type VolumeLookup } from '../volume/parts.ts';
 import { configOf, loadConfig, noConfig, rulesFor } from './config.ts';
@@ -59,7 +60,12 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   requireTogether(options);
   const config = options.config === undefined ? noConfig : await loadConfig(resolveHere(options.config));
   const kubeletDir = resolveHere(options.kubeletDir);
-  const host = createHost(run);
+  const side = options.host === true ? await enterHost(run, options.hostPid ?? 1) : undefined;
+  if (side?.warning !== undefined) log.warn({ problem: side.warning }, 'on the host');
+  const host = createHost(
+    side?.run ?? run,
+    side && { mountInfo: side.files.mountInfo, process: `${options.hostPid ?? 1}` },
+  );
   const { registration = options.pluginDir === undefined ? 'none' : 'kubelet' } = options;
   const registers = registration === 'kubelet' && options.mode !== 'controller';
 
@@ -83,7 +89,8 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   const nameOf = (flexName: string): string => configOf(config, flexName).name ?? csiName(flexName);
 
   const common = {
-    run,
+    run: side?.runDriver ?? run,
+    ...(side && { files: side.files }),
     log,
     timeoutMs: options.driverTimeout,
     places: new Places(options.maxParallel),

@@ -28,6 +28,9 @@ export interface ServeOptions {
   /** `kubelet` with `pluginDir` when left out, else `none`. */
   readonly registration?: 'kubelet' | 'none';
   readonly httpEndpoint?: string;
+  /** Whether drivers and host tools run in the namespaces of `hostPid`. */
+  readonly host?: boolean;
+  readonly hostPid?: number;
   readonly fsGroupKey: 'current' | 'legacy' | 'both';
   readonly fsGroupChangePolicy: 'Always' | 'OnRootMismatch';
   readonly logLevel: LogLevel;
@@ -55,6 +58,17 @@ export function addServeOptions(command: Command): Command {
         '--registration <how>',
         'whether kubelet is told of the drivers, in <kubelet-dir>/plugins_registry; none where node-driver-registrar does that (default: kubelet with --plugin-dir, else none)',
       ).choices(['kubelet', 'none']),
+    )
+    .addOption(
+      new Option(
+        '--host',
+        "run drivers and host tools in the host's namespaces, where --plugin-dir or --driver is then as well; sockets and records stay in the container",
+      ),
+    )
+    .addOption(
+      new Option('--host-pid <pid>', 'whose namespaces those are: the id of a process of the host')
+        .argParser(parsePid)
+        .default(1),
     )
     .addOption(
       new Option(
@@ -164,6 +178,11 @@ function parseParallel(text: string): number {
   const number = /^\d{1,4}$/.test(text) ? Number(text) : 0;
   if (number < 1 || number > 1024) throw new InvalidArgumentError('expected a whole number from 1 to 1024');
   return number;
+}
+
+function parsePid(text: string): number {
+  if (!/^[1-9]\d{0,9}$/.test(text)) throw new InvalidArgumentError('expected the id of a process');
+  return Number(text);
 }
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;

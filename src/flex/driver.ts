@@ -1,5 +1,6 @@
 /** A driver that answered `init`: calls its verbs. */
 import { errorMessage, Failure, type FailureKind } from '../errors.ts';
+import type { Files } from '../files.ts';
 import type { Logger } from '../log.ts';
 import type { Ended, Run } from '../process.ts';
 import { type Mask, noSecrets } from '../secrets.ts';
@@ -28,6 +29,8 @@ export interface DriverSettings {
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** The node's name for the driver's environment; empty when there is none. */
   readonly nodeId?: string | undefined;
+  /** Where its files are looked at; below this process's own root when left out. */
+  readonly files?: Files | undefined;
   /** Places for the calls of this driver and of others; without them any number runs. `init` needs none. */
   readonly places?: Places | undefined;
   /** gRPC codes for failures of a driver that does not name them itself. */
@@ -130,10 +133,10 @@ async function execute(
   mask: Mask,
   optionsOnStdin = false,
 ): Promise<CallResult> {
-  const { file, run, timeoutMs, env = driverEnvironment(process.env, settings.nodeId) } = settings;
+  const { file, run, timeoutMs, files, env = driverEnvironment(process.env, settings.nodeId) } = settings;
   let ended: Ended;
   try {
-    const start = () => invoke({ file, run, timeoutMs, env, optionsOnStdin }, call);
+    const start = () => invoke({ file, files, run, timeoutMs, env, optionsOnStdin }, call);
     // Without init nothing else can be done: it does not wait for what hangs.
     const { places } = settings;
     ended = await (places === undefined || call.verb === 'init' ? start() : places.use(start));

@@ -6,6 +6,7 @@
 import { access, constants, lstat, open, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { errorCode, Failure } from '../errors.ts';
+import { type Files, ownFiles } from '../files.ts';
 
 /** What the kernel reads of a file before it decides how to start it (BINPRM_BUF_SIZE). */
 const KERNEL_READS = 256;
@@ -14,11 +15,11 @@ const KERNEL_READS = 256;
  * Resolves when the file can be started. Throws a `Failure` (`driver-unusable`) that names the file, says what
  * is wrong and what to do. A symbolic link is fine. What `#!/usr/bin/env NAME` looks up is not checked.
  */
-export async function checkExecutable(file: string): Promise<void> {
-  await checkFile(file, file);
-  const { start, size } = await readStart(file);
+export async function checkExecutable(file: string, files: Files = ownFiles): Promise<void> {
+  await checkFile(files, file, file);
+  const { start, size } = await readStart(files, file);
   if (size === 0) throw unusable(`${file} is empty: install the driver again`);
-  if (start.subarray(0, 2).toString('latin1') === '#!') return checkInterpreter(file, start);
+  if (start.subarray(0, 2).toString('latin1') === '#!') return checkInterpreter(files, file, start);
   const fault = start.subarray(0, 4).toString('latin1') === '\x7fELF' ? elfFault(start, size) : undefined;
   if (fault !== undefined) throw unusable(`${file} ${fault}`);
   if (start.subarray(0, 4).toString('latin1') !== '\x7fELF') {
@@ -29,10 +30,12 @@ export async function checkExecutable(file: string): Promise<void> {
 }
 
 /** That there is a file that may be executed. `subject` names it in messages. */
-async function checkFile(file: string, subject: string): Promise<void> {
+async function checkFile(files: Files, file: string, subject: string): Promise<void> {
   let mode: number;
+  let target: string;
   try {
-    const found = await stat(file);
+    target = await files.follow(file);
+    const found = await stat(target);
     if (!found.isFile()) {
       const what = found.isDirectory() ? 'a directory' : 'no regular file';
       throw unusable(`${subject} is ${what}: expected an executable file`);
@@ -42,7 +45,7 @@ async function checkFile(file: string, subject: string): Promise<void> {
     if (error instanceof Failure) throw error;
     const code = errorCode(error);
     if (code !== 'ENOENT') throw unusable(`${subject} cannot be used: ${code}`, error);
-    const isLink = await lstat(file).then(
+    const isLink = await lstat(await files.find(file)).then(
       () => true,
       () => false,
     );
@@ -54,16 +57,16 @@ async function checkFile(file: string, subject: string): Promise<void> {
     );
   }
   try {
-    await access(file, constants.X_OK);
+    await access(target, constants.X_OK);
   } catch (error) {
     const what = (mode & 0o111) === 0 ? 'run chmod +x on it' : 'is its file system mounted noexec?';
     throw unusable(`${subject} is not executable: ${what}`, error);
   }
 }
 
-async function readStart(file: string): Promise<{ start: Buffer; size: number }> {
+async function readStart(files: Files, file: string): Promise<{ start: Buffer; size: number }> {
   try {
-    const handle = await open(file);
+    const handle = await open(await files.follow(file));
     try {
       const { bytesRead, buffer } = await handle.read(Buffer.alloc(KERNEL_READS), 0, KERNEL_READS, 0);
       return { start: buffer.subarray(0, bytesRead), size: (await handle.stat()).size };
@@ -76,7 +79,7 @@ async function readStart(file: string): Promise<{ start: Buffer; size: number }>
 }
 
 /** The `#!` line as the kernel takes it apart: the first word is the interpreter. */
-async function checkInterpreter(file: string, start: Buffer): Promise<void> {
+async function checkInterpreter(files: Files, file: string, start: Buffer): Promise<void> {
   const line = /^#!([^\n]*)/.exec(start.toString())?.[1] ?? '';
   if (line.endsWith('\r')) {
     throw unusable(`${file} has DOS line ends: convert it, with dos2unix or sed -i 's/\\r$//'`);
@@ -89,7 +92,7 @@ async function checkInterpreter(file: string, start: Buffer): Promise<void> {
     );
   }
   // Drivers are started in /: a path without a leading slash begins there.
-  await checkFile(resolve('/', interpreter), `${file} needs the interpreter ${interpreter}, which`);
+  await checkFile(files, resolve('/', interpreter), `${file} needs the interpreter ${interpreter}, which`);
 }
 
 /** ELF's e_machine, by Node's names of machines. */

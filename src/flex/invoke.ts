@@ -1,6 +1,7 @@
 /** One execution of a driver: from a call to what came back, before anybody judges it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../errors.ts';
+import type { Files } from '../files.ts';
 import type { Command, Ended, Run } from '../process.ts';
 import { parseAnswer } from './answer.ts';
 import { checkExecutable } from './executable.ts';
@@ -18,6 +19,8 @@ const BUSY_WAITS_MS = [50, 100, 200, 400, 800];
 /** What an execution needs to know beside the call. */
 export interface Start {
   readonly file: string;
+  /** See `DriverSettings`. */
+  readonly files?: Files | undefined;
   readonly run: Run;
   readonly timeoutMs: number;
   readonly env: Readonly<Record<string, string>>;
@@ -34,7 +37,7 @@ export async function invoke(start: Start, call: Call): Promise<Ended> {
   const { file, run, timeoutMs, env } = start;
   const { args, stdin } = start.optionsOnStdin ? onStdin(call) : { args: call.args };
   checkArguments(args);
-  await checkExecutable(file);
+  await checkExecutable(file, start.files);
   const ended = await runWhenWritten(run, {
     file,
     args: [call.verb, ...args],

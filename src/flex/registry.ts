@@ -3,6 +3,7 @@ import type { BigIntStats } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
+import { type Files, ownFiles } from '../files.ts';
 import type { FailureRule } from './codes.ts';
 import type { Driver, DriverSettings, DriverSource } from './driver.ts';
 import { entryOfFlexName, executableOf, flexNameOfEntry, isDriverFile, isQualifiedName } from './names.ts';
@@ -23,6 +24,7 @@ export interface RegistrySettings extends Omit<DriverSettings, 'file' | 'name' |
  */
 export class Registry {
   readonly #settings: RegistrySettings;
+  readonly #files: Files;
   /** By the name of the driver's directory, `vendor~driver`. */
   readonly #slots = new Map<string, Slot>();
   #entries: ReadonlySet<string> = new Set();
@@ -33,6 +35,7 @@ export class Registry {
 
   constructor(settings: RegistrySettings) {
     this.#settings = settings;
+    this.#files = settings.files ?? ownFiles;
   }
 
   /**
@@ -167,7 +170,7 @@ export class Registry {
 
   /** The entries that may be drivers' directories: no plain files, no names that start with a dot. */
   async #read(): Promise<{ name: string; isLink: boolean; identity: string }[]> {
-    const { directory } = this.#settings;
+    const directory = await this.#files.follow(this.#settings.directory);
     const found = [];
     for (const entry of await readExisting(directory)) {
       const isLink = entry.isSymbolicLink();

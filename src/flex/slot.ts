@@ -32,7 +32,7 @@ export class Slot {
 
   constructor(settings: SlotSettings) {
     this.#settings = settings;
-    this.#files = { executable: settings.file, directory: settings.directory };
+    this.#files = { executable: settings.file, directory: settings.directory, files: settings.files };
   }
 
   get name(): string {
@@ -88,7 +88,7 @@ export class Slot {
     if (hasChanged) {
       this.#fingerprint = fingerprint;
       this.#isPending = true;
-      this.#holdOn();
+      await this.#holdOn();
     }
     const isDue = this.#isPending || (insists && this.#driver === undefined);
     if (!isDue || (justTried && !hasChanged)) return false;
@@ -138,10 +138,10 @@ export class Slot {
     log.warn({ driver: name, file }, 'driver removed');
   }
 
-  #holdOn(): void {
+  async #holdOn(): Promise<void> {
     let hold: Hold;
     try {
-      hold = new Hold(this.#files);
+      hold = await Hold.on(this.#files);
     } catch {
       // Renamed away: what is held tells later whether that is all.
       return;

@@ -7,12 +7,15 @@ import { type BigIntStats, closeSync, constants, openSync, readlinkSync } from '
 import { lstat, opendir, readFile, realpath, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { errorCode } from '../errors.ts';
+import { type Files, ownFiles } from '../files.ts';
 
 /** The files of one driver. */
 export interface DriverFiles {
   readonly executable: string;
   /** The driver's own directory in a plugin directory; without one only the executable is looked at. */
   readonly directory?: string | undefined;
+  /** Where these paths lead to; this process's own root when left out. */
+  readonly files?: Files | undefined;
 }
 
 export interface Sight {
@@ -29,20 +32,27 @@ const MAX_ENTRIES = 1000;
  * What the driver's files look like now. Everything below its directory counts, as under kubelet, but names
  * that start with a dot (recordings `probe.*`). Never throws: what cannot be looked at is part of the sight.
  */
-export async function look({ executable, directory }: DriverFiles): Promise<Sight> {
-  const link = await describeFile(executable, lstat);
+export async function look({ executable, directory, files = ownFiles }: DriverFiles): Promise<Sight> {
+  const link = await describeFile(() => files.find(executable), lstat);
   // A link may stay as it is while another file comes to its end.
-  const target = await describeFile(executable, stat);
-  const rest =
-    directory === undefined ? [] : [await describeDirectory(directory), ...(await listBelow(directory))];
+  const target = await describeFile(() => files.follow(executable), stat);
+  const rest = directory === undefined ? [] : await describeAll(directory, files);
   return { present: link.found, fingerprint: [link.text, target.text, ...rest].join('\n') };
 }
 
 type StatFunction = (path: string, options: { bigint: true }) => Promise<BigIntStats>;
 
-async function describeFile(path: string, how: StatFunction): Promise<{ found: boolean; text: string }> {
+async function describeAll(directory: string, files: Files): Promise<string[]> {
+  const found = await files.follow(directory).catch(() => directory);
+  return [await describeDirectory(found), ...(await listBelow(found, files))];
+}
+
+async function describeFile(
+  path: () => Promise<string>,
+  how: StatFunction,
+): Promise<{ found: boolean; text: string }> {
   try {
-    const { ino, size, mode, uid, gid, mtimeNs, ctimeNs } = await how(path, { bigint: true });
+    const { ino, size, mode, uid, gid, mtimeNs, ctimeNs } = await how(await path(), { bigint: true });
     return { found: true, text: [ino, size, mode, uid, gid, mtimeNs, ctimeNs].join(' ') };
   } catch (error) {
     return { found: false, text: errorCode(error) ?? 'unknown' };
@@ -59,7 +69,7 @@ async function describeDirectory(path: string): Promise<string> {
   }
 }
 
-async function listBelow(directory: string): Promise<string[]> {
+async function listBelow(directory: string, files: Files): Promise<string[]> {
   const lines: string[] = [];
   const waiting = [''];
   let mounts: ReadonlySet<string> | undefined;
@@ -70,11 +80,11 @@ async function listBelow(directory: string): Promise<string[]> {
         if (lines.length >= MAX_ENTRIES) return lines.sort();
         const name = join(below, entry.name);
         if (!entry.isDirectory()) {
-          lines.push(`${name} ${(await describeFile(join(directory, name), lstat)).text}`);
+          lines.push(`${name} ${(await describeFile(async () => join(directory, name), lstat)).text}`);
           continue;
         }
         // A driver may mount volumes below its own directory: even a stat there can hang for ever.
-        mounts ??= await mountsBelow(directory);
+        mounts ??= await mountsBelow(directory, files);
         if (mounts.has(name)) continue;
         lines.push(`${name} ${await describeDirectory(join(directory, name))}`);
         waiting.push(name);
@@ -87,9 +97,10 @@ async function listBelow(directory: string): Promise<string[]> {
 }
 
 /** The mount points below a directory, relative to it. */
-async function mountsBelow(directory: string): Promise<ReadonlySet<string>> {
-  const real = await realpath(directory);
-  const table = await readFile('/proc/self/mountinfo', 'utf8');
+async function mountsBelow(directory: string, files: Files): Promise<ReadonlySet<string>> {
+  // What another root's files were found at is free of links already.
+  const real = files.root === '' ? await realpath(directory) : directory.slice(files.root.length);
+  const table = await readFile(files.mountInfo, 'utf8');
   return new Set(
     table
       .split('\n')
@@ -111,18 +122,22 @@ const O_PATH = 0o10000000;
 export class Hold {
   readonly #descriptors: readonly number[];
 
+  private constructor(descriptors: readonly number[]) {
+    this.#descriptors = descriptors;
+  }
+
   /** Throws when something is not there. */
-  constructor({ executable, directory }: DriverFiles) {
+  static async on({ executable, directory, files = ownFiles }: DriverFiles): Promise<Hold> {
+    const paths = directory === undefined ? [executable] : [executable, directory];
+    const found = await Promise.all(paths.map((path) => files.find(path)));
     const descriptors: number[] = [];
     try {
-      for (const path of directory === undefined ? [executable] : [executable, directory]) {
-        descriptors.push(openSync(path, O_PATH | constants.O_NOFOLLOW));
-      }
+      for (const path of found) descriptors.push(openSync(path, O_PATH | constants.O_NOFOLLOW));
     } catch (error) {
       for (const descriptor of descriptors) closeSync(descriptor);
       throw error;
     }
-    this.#descriptors = descriptors;
+    return new Hold(descriptors);
   }
 
   /** Whether one of them was removed, or replaced by another. Asks the kernel for names, not the file system. */

@@ -155,7 +155,7 @@ export async function unmount(host: Host, target: string): Promise<void> {
     throw hostFailure('umount', args, ended);
   }
   const said = ended.exitCode === 0 ? 'umount reported success' : hostFailure('umount', args, ended).message;
-  const holders = describeHolders(await findHolders(entry, after));
+  const holders = describeHolders(await findHolders(entry, after, { process: host.process }));
   throw new Failure('busy', `${oneLine(path)} is still mounted (${said}); ${holders}`);
 }
 

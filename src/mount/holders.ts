@@ -29,17 +29,17 @@ const DEFAULT_LIMIT_MS = 3_000;
 const FILES_PER_PROCESS = 10_000;
 
 /**
- * Finds what uses a mount of this table, within `limitMs` (3 s). Never throws. Not found: files that are only
+ * Finds what uses a mount of this table, which is that of `process` (this one), within `limitMs` (3 s). Never throws. Not found: files that are only
  * mapped into memory, and users in the kernel (a loop device, an NFS export).
  */
 export async function findHolders(
   entry: MountEntry,
   table: MountTable,
-  options: { limitMs?: number; proc?: string } = {},
+  options: { limitMs?: number; proc?: string; process?: string | undefined } = {},
 ): Promise<Holders> {
   const proc = options.proc ?? '/proc';
   const deadline = performance.now() + (options.limitMs ?? DEFAULT_LIMIT_MS);
-  const own = await link(join(proc, 'self/ns/mnt'));
+  const own = await link(join(proc, options.process ?? 'self', 'ns/mnt'));
   /** Where the same thing is mounted, by mount namespace. Paths of another namespace are its own. */
   const places = new Map<string, readonly string[]>();
   if (own !== undefined) places.set(own, [entry.mountPoint]);

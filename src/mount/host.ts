@@ -16,6 +16,8 @@ export interface Host {
    * `DEFAULT_LIMIT_MS`. Never throws for anything that the program does.
    */
   run(file: string, args: readonly string[], limit?: { timeoutMs?: number }): Promise<Ended>;
+  /** The id of a process in whose mount namespace that table is; this process when left out. */
+  readonly process?: string | undefined;
   /** The mount table of this moment. Never hangs, whatever is mounted. Throws Failure `host-failed`. */
   mounts(): Promise<MountTable>;
 }
@@ -35,13 +37,14 @@ export const DEVICE_LIMIT_MS = 24 * 60 * 60 * 1000;
 const SYSTEM_DIRECTORIES = ['/sbin', '/usr/sbin', '/usr/local/sbin'];
 
 /** A `Host` in the namespaces in which `run` starts programs, and of which `mountInfo` is the mount table. */
-export function createHost(run: Run, options: { mountInfo?: string } = {}): Host {
+export function createHost(run: Run, options: { mountInfo?: string; process?: string } = {}): Host {
   const mountInfo = options.mountInfo ?? '/proc/self/mountinfo';
   const reads = mayReadTornMountInfo(release()) ? 10 : 1;
   const env = hostEnvironment(process.env);
   /** Programs that not even SIGKILL has ended, by what they were asked. */
   const stuck = new Map<string, Ended>();
   return {
+    process: options.process,
     async run(file, args, limit) {
       const question = [file, ...args].join('\0');
       // Asked again, as kubelet does every minute, it would hang again: one such process for each is enough.

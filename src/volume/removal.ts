@@ -46,7 +46,7 @@ export async function takeMountAway(
 async function holdersOf(parts: VolumeParts, mountPoint: string): Promise<string | undefined> {
   const table = await parts.host.mounts();
   const entry = table.at(mountPoint);
-  return entry && describeHolders(await findHolders(entry, table));
+  return entry && describeHolders(await findHolders(entry, table, { process: parts.host.process }));
 }
 
 /**

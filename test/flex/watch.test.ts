@@ -128,8 +128,8 @@ describe('look', () => {
 });
 
 describe('Hold', () => {
-  function isRemovedAfter(files: DriverFiles, change: () => void): boolean {
-    const hold = new Hold(files);
+  async function isRemovedAfter(files: DriverFiles, change: () => void): Promise<boolean> {
+    const hold = await Hold.on(files);
     try {
       expect(hold.isRemoved()).toBe(false);
       change();
@@ -139,26 +139,30 @@ describe('Hold', () => {
     }
   }
 
-  it('tells a removed executable and directory from renamed ones', () => {
+  it('tells a removed executable and directory from renamed ones', async () => {
     let files = makeFiles();
-    expect(isRemovedAfter(files, () => unlinkSync(files.executable))).toBe(true);
+    expect(await isRemovedAfter(files, () => unlinkSync(files.executable))).toBe(true);
     files = makeFiles();
-    expect(isRemovedAfter(files, () => rmSync(files.directory, { recursive: true }))).toBe(true);
+    expect(await isRemovedAfter(files, () => rmSync(files.directory, { recursive: true }))).toBe(true);
     files = makeFiles();
-    expect(isRemovedAfter(files, () => renameSync(files.executable, join(files.root, 'away')))).toBe(false);
+    expect(await isRemovedAfter(files, () => renameSync(files.executable, join(files.root, 'away')))).toBe(
+      false,
+    );
     files = makeFiles();
-    expect(isRemovedAfter(files, () => renameSync(files.directory, join(files.root, 'away')))).toBe(false);
+    expect(await isRemovedAfter(files, () => renameSync(files.directory, join(files.root, 'away')))).toBe(
+      false,
+    );
   });
 
-  it('tells it of links, not of what they lead to', () => {
+  it('tells it of links, not of what they lead to', async () => {
     const files = makeFiles();
     const link = join(files.directory, 'link');
     symlinkSync('x', link);
-    expect(isRemovedAfter({ executable: link }, () => unlinkSync(files.executable))).toBe(false);
-    expect(isRemovedAfter({ executable: link }, () => unlinkSync(link))).toBe(true);
+    expect(await isRemovedAfter({ executable: link }, () => unlinkSync(files.executable))).toBe(false);
+    expect(await isRemovedAfter({ executable: link }, () => unlinkSync(link))).toBe(true);
   });
 
-  it.skipIf(lacks('mounts'))('tells it of files that come with an image', () => {
+  it.skipIf(lacks('mounts'))('tells it of files that come with an image', async () => {
     const root = temporaryDirectory();
     for (const name of ['lower/vendor~x', 'upper', 'work', 'merged'])
       mkdirSync(join(root, name), { recursive: true });
@@ -168,17 +172,17 @@ describe('Hold', () => {
     try {
       const directory = join(root, 'merged/vendor~x');
       const executable = join(directory, 'x');
-      expect(isRemovedAfter({ executable, directory }, () => unlinkSync(executable))).toBe(true);
+      expect(await isRemovedAfter({ executable, directory }, () => unlinkSync(executable))).toBe(true);
     } finally {
       execFileSync('umount', [join(root, 'merged')]);
     }
   });
 
-  it('refuses what is not there, and leaves nothing open', () => {
+  it('refuses what is not there, and leaves nothing open', async () => {
     const { directory } = makeFiles();
     const executable = join(directory, 'x');
-    expect(() => new Hold({ executable, directory: '/no/such/directory' })).toThrow('ENOENT');
-    const hold = new Hold({ executable, directory });
+    await expect(Hold.on({ executable, directory: '/no/such/directory' })).rejects.toThrow('ENOENT');
+    const hold = await Hold.on({ executable, directory });
     hold.release();
   });
 });
