@@ -12,12 +12,20 @@ import { errorCode } from '../errors.ts';
  */
 export async function makePrivateDirectory(path: string): Promise<void> {
   try {
+    await makeOne(path);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    if (!(await exists(dirname(path)))) await makePrivateDirectory(dirname(path));
+    // Also where the directory above is there now: somebody else may just have made it.
+    await makeOne(path);
+  }
+}
+
+async function makeOne(path: string): Promise<void> {
+  try {
     await mkdir(path, 0o700);
   } catch (error) {
-    if (errorCode(error) === 'EEXIST' && (await stat(path)).isDirectory()) return;
-    if (errorCode(error) !== 'ENOENT' || (await exists(dirname(path)))) throw error;
-    await makePrivateDirectory(dirname(path));
-    await mkdir(path, 0o700);
+    if (errorCode(error) !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
   }
 }
 
