@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /** The command line: which command, and with which exit code it ends. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { DemoOptions } from './cli/demo/demo.ts';
 import { optionsTakenByNpm } from './cli/here.ts';
+import type { ManifestOptions } from './cli/manifest.ts';
 import { addServeOptions, type ServeOptions } from './cli/settings.ts';
 import { version } from './cli/version.ts';
 import { errorMessage, Failure } from './errors.ts';
@@ -28,6 +29,27 @@ addServeOptions(
   // Not left to the event loop: a driver that is still running may hold it.
   process.exit(0);
 });
+
+program
+  .command('manifest')
+  .description(
+    'Print what Kubernetes has to be told of drivers, from their own answers to init: values for the Helm chart, or CSIDriver objects.',
+  )
+  .option('--driver <file>', 'one FlexVolume driver')
+  .option('--plugin-dir <directory>', "all drivers of a directory like kubelet's, <vendor>~<driver>/<driver>")
+  .option('--config <file>', 'the file of serve --config, for the CSI names in it')
+  .addOption(
+    new Option('--output <what>', 'values for the Helm chart, or CSIDriver objects')
+      .choices(['values', 'objects'])
+      .default('values'),
+  )
+  .action(async (options: ManifestOptions) => {
+    const { manifest } = await import('./cli/manifest.ts');
+    const { text, problems } = await manifest(options);
+    process.stdout.write(text);
+    for (const problem of problems) process.stderr.write(`flexcsi: left out: ${problem}\n`);
+    process.exit(problems.length === 0 ? 0 : 1);
+  });
 
 program
   .command('demo')
@@ -75,6 +97,7 @@ const taken = optionsTakenByNpm(process.env, [
   'topology',
   'max-volumes-per-node',
   'max-parallel',
+  'output',
 ]);
 if (taken.length > 0) {
   const options = taken.map((name) => `--${name}`).join(', ');
