@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { errorMessage, Failure } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { Serving } from './serve.ts';
+import type { Serving } from './serving.ts';
 
 export class Health {
   readonly #server: Server;

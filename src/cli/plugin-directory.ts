@@ -6,7 +6,7 @@ import { entryOfFlexName, executableOf } from '../flex/names.ts';
 import type { Registry } from '../flex/registry.ts';
 import type { Logger } from '../log.ts';
 import type { Plugin } from './plugin.ts';
-import type { DriverStatus, Serving } from './serve.ts';
+import type { DriverStatus, Serving } from './serving.ts';
 
 export interface PluginDirectoryParts {
   /** An absolute path. */

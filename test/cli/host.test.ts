@@ -3,10 +3,12 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type Serving, serve } from '../../src/cli/serve.ts';
+import { serve } from '../../src/cli/serve.ts';
+import type { Serving } from '../../src/cli/serving.ts';
 import { silentLogger } from '../../src/log.ts';
 import { CsiClient } from '../support/csi-client.ts';
 import { OtherSide } from '../support/other-side.ts';
+import { usualOptions } from '../support/plugin.ts';
 import { lacks } from '../support/requirements.ts';
 import { failureOf, mountCapability } from '../support/scenario.ts';
 
@@ -42,22 +44,14 @@ describe.skipIf(lacks('root'))('flexcsi serve --host', () => {
     other = await OtherSide.start(SETUP, directory);
     serving = await serve(
       {
+        ...usualOptions,
         pluginDir: join(directory, 'plugins'),
         host: true,
         hostPid: other.pid,
         endpoint: `unix://${directory}/sockets/{name}/csi.sock`,
         registration: 'none',
-        nodeId: 'node-1',
-        mode: 'all',
-        attachOn: 'controller',
         stateDir: join(directory, 'state'),
         kubeletDir: join(directory, 'kubelet'),
-        driverTimeout: 60_000,
-        maxParallel: 32,
-        fsGroupKey: 'current',
-        fsGroupChangePolicy: 'Always',
-        logLevel: 'silent',
-        logFormat: 'json',
       },
       { log: silentLogger(), lookEveryMs: 100 },
     );

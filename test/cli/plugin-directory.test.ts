@@ -15,10 +15,12 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type Serving, serve } from '../../src/cli/serve.ts';
+import { serve } from '../../src/cli/serve.ts';
+import type { Serving } from '../../src/cli/serving.ts';
 import type { ServeOptions } from '../../src/cli/settings.ts';
 import { silentLogger } from '../../src/log.ts';
 import { CsiClient } from '../support/csi-client.ts';
+import { usualOptions } from '../support/plugin.ts';
 import { PluginWatcher } from '../support/plugin-watcher.ts';
 import { lacks } from '../support/requirements.ts';
 import {
@@ -63,18 +65,10 @@ afterEach(async () => {
 async function start(options: Partial<ServeOptions> = {}): Promise<Serving> {
   serving = await serve(
     {
+      ...usualOptions,
       pluginDir: drivers,
-      nodeId: 'node-1',
-      mode: 'all',
-      attachOn: 'controller',
       stateDir: join(directory, 'state'),
       kubeletDir: kubelet,
-      driverTimeout: 60_000,
-      maxParallel: 32,
-      fsGroupKey: 'current',
-      fsGroupChangePolicy: 'Always',
-      logLevel: 'silent',
-      logFormat: 'json',
       ...options,
     },
     { log: silentLogger(), lookEveryMs: 100, goneMs: 500 },

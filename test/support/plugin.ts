@@ -2,7 +2,8 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ServeParts, type Serving, serve } from '../../src/cli/serve.ts';
+import { type ServeParts, serve } from '../../src/cli/serve.ts';
+import type { Serving } from '../../src/cli/serving.ts';
 import type { ServeOptions } from '../../src/cli/settings.ts';
 import { silentLogger } from '../../src/log.ts';
 import { CsiClient } from './csi-client.ts';
@@ -28,24 +29,29 @@ export interface PluginOptions extends Partial<ServeOptions> {
   readonly directory?: string;
 }
 
+/** Options of `serve` that most tests do not care about. */
+export const usualOptions = {
+  nodeId: 'node-1',
+  mode: 'all',
+  attachOn: 'controller',
+  driverTimeout: 60_000,
+  maxParallel: 32,
+  fsGroupKey: 'current',
+  fsGroupChangePolicy: 'Always',
+  logLevel: 'silent',
+  logFormat: 'json',
+} as const satisfies Partial<ServeOptions>;
+
 /** Starts flexcsi for one driver. All options are those of `flexcsi serve`; nothing is logged unless asked. */
 export async function startPlugin(options: PluginOptions, parts: ServeParts = {}): Promise<Plugin> {
   const { directory = mkdtempSync(join(tmpdir(), 'flexcsi-plugin-')), ...wishes } = options;
   const socket = join(directory, 'csi.sock');
   mkdirSync(join(directory, 'kubelet'), { recursive: true });
   const defaults = {
+    ...usualOptions,
     endpoint: `unix://${socket}`,
-    nodeId: 'node-1',
-    mode: 'all',
-    attachOn: 'controller',
     stateDir: join(directory, 'state'),
     kubeletDir: join(directory, 'kubelet'),
-    driverTimeout: 60_000,
-    maxParallel: 32,
-    fsGroupKey: 'current',
-    fsGroupChangePolicy: 'Always',
-    logLevel: 'silent',
-    logFormat: 'json',
   } satisfies Partial<ServeOptions>;
   const log = wishes.logLevel === undefined ? { log: silentLogger() } : {};
   const serving = await serve({ ...defaults, ...wishes }, { ...log, ...parts });
