@@ -51,7 +51,7 @@ const reserved: Record<string, readonly string[]> = {
   pino: ['log.ts'],
   'pino-pretty': ['log.ts'],
   commander: ['main.ts', 'cli/'],
-  yaml: ['cli/yaml-file.ts', 'cli/manifest.ts'],
+  yaml: ['cli/yaml-file.ts', 'cli/manifest.ts', 'kube/kubeconfig.ts'],
 };
 
 function filesBelow(directory: string): string[] {
