@@ -46,8 +46,15 @@ export class Registry {
     const { directory } = this.#settings;
     try {
       for (const { name, isLink, identity } of await this.#read()) {
-        if (isLink) this.#passedOver.set(name, identity);
-        else void this.#addSlot(name).start();
+        if (!isLink) {
+          void this.#addSlot(name).start();
+          continue;
+        }
+        this.#passedOver.set(name, identity);
+        this.#settings.log.warn(
+          { directory, name },
+          'a symbolic link in the plugin directory is passed over, as by kubelet when it starts: put the directory itself there',
+        );
       }
     } catch (error) {
       throw new Failure('driver-unusable', `plugin directory ${directory}: ${errorMessage(error)}`, {
