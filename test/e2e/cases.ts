@@ -14,6 +14,8 @@ export interface Setting {
   readonly snapshotClass: string;
   /** The label selector and namespace of flexcsi's pod on the node. */
   readonly plugin: { readonly namespace: string; readonly selector: string };
+  /** The loop driver's FlexVolume name, if kubelet itself serves it as well, from the node's plugin directory. */
+  readonly flexVolume: string | undefined;
   /** Restarts kubelet on the node; undefined where the run may not. */
   readonly restartKubelet: (() => Promise<void>) | undefined;
 }
@@ -130,6 +132,11 @@ export const cases: readonly Case[] = [
     run: (setting) => restoredVolume(setting),
   },
   { name: 'flexcsi is killed while a volume is in use', run: (setting) => killedPlugin(setting) },
+  {
+    name: 'a volume that kubelet used as FlexVolume a minute ago',
+    missing: async ({ flexVolume }) => (flexVolume === undefined ? '--flex-volume' : undefined),
+    run: (setting) => handedOver(setting),
+  },
   {
     name: 'kubelet restarts while a volume is in use',
     missing: async ({ restartKubelet }) => (restartKubelet === undefined ? '--restart-kubelet' : undefined),
@@ -276,6 +283,27 @@ async function killedPlugin(setting: Setting): Promise<void> {
       demand(cluster, 'e2e-killed-r', `cat ${MOUNT}/file`, 'kept\nmore'),
     );
   });
+}
+
+/** The same name, and the same options under another key: that is all that changes. */
+async function handedOver(setting: Setting): Promise<void> {
+  const { cluster, flexVolume, driver } = setting;
+  const name = 'e2e-handover';
+  const options = { size: SIZE };
+  const around = async (source: object, podName: string, work: () => Promise<void>): Promise<void> => {
+    await cluster.apply(...boundVolume(name, { source }));
+    try {
+      await withPod(setting, podName, { volume: { claim: name } }, work);
+    } finally {
+      await cluster.delete('pvc', name);
+      await cluster.delete('pv', name);
+    }
+  };
+  await around({ flexVolume: { driver: flexVolume, fsType: 'ext4', options } }, `${name}-flex`, async () => {
+    await cluster.sh(`${name}-flex`, `echo kept > ${MOUNT}/file && sync`);
+  });
+  const source = { csi: { driver, volumeHandle: name, fsType: 'ext4', volumeAttributes: options } };
+  await around(source, `${name}-csi`, () => demand(cluster, `${name}-csi`, `cat ${MOUNT}/file`, 'kept'));
 }
 
 async function restartedKubelet(setting: Setting): Promise<void> {

@@ -16,6 +16,7 @@ interface Options {
   readonly snapshotClass: string;
   readonly namespace: string;
   readonly selector: string;
+  readonly flexVolume?: string;
   readonly restartKubelet?: string;
   readonly case?: string;
 }
@@ -31,6 +32,10 @@ const command = new Command('npm run e2e --')
   .option('--snapshot-class <name>', 'of the driver', 'loop')
   .option('--namespace <name>', "of flexcsi's pods", 'kube-system')
   .option('--selector <labels>', "of flexcsi's pod on the node", 'app.kubernetes.io/component=node')
+  .option(
+    '--flex-volume <vendor/driver>',
+    'the FlexVolume name of the loop driver, where kubelet serves it, too',
+  )
   .option('--restart-kubelet <command>', 'a shell command that restarts kubelet on the node')
   .option('--case <text>', 'only cases whose name contains this');
 
@@ -57,6 +62,7 @@ async function run(): Promise<number> {
   const setting: Setting = {
     ...{ cluster, node, image: options.image, driver: options.driver },
     ...{ storageClass: options.storageClass, snapshotClass: options.snapshotClass },
+    flexVolume: options.flexVolume,
     plugin: { namespace: options.namespace, selector: options.selector },
     restartKubelet: options.restartKubelet === undefined ? undefined : restart(options.restartKubelet),
   };
