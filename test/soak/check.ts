@@ -7,7 +7,7 @@ import type { Inspector } from './inspector.ts';
 import type { Window } from './monitor.ts';
 import { MARK, type Places } from './places.ts';
 import type { Problems } from './problems.ts';
-import { descriptorsOf, filesBelow, takeSample } from './sample.ts';
+import { descriptorsOf, filesBelow, isPipe, takeSample } from './sample.ts';
 import { MIB, SECRET } from './setting.ts';
 import { growthOf, median, type Tolerance } from './trend.ts';
 
@@ -22,14 +22,13 @@ export interface Idle {
 
 /** Hanging drivers have to reach their time limit, and their children their end. */
 const SETTLE_MS = 60_000;
-/** FIFOs that flexcsi keeps for the next programs. */
-const KEPT_FIFOS = 32;
+/** Pipes that flexcsi keeps for the next programs: 32, and a few that Node has for itself. */
+const KEPT_PIPES = 36;
 const HEAP: Tolerance = { part: 0.15, amount: 8 * MIB };
 
 /** Waits until nothing runs any more, and answers what the server still holds. */
 export async function settle(pid: number, places: Places, inspector: Inspector): Promise<Idle> {
-  const isBusy = () =>
-    processesWith(`${MARK}=${places.root}`).length > 1 || fifosOf(pid, places) > KEPT_FIFOS;
+  const isBusy = () => processesWith(`${MARK}=${places.root}`).length > 1 || pipesOf(pid) > KEPT_PIPES;
   for (const start = Date.now(); isBusy() && Date.now() - start < SETTLE_MS; ) await sleep(500);
   // Connections that the client has closed are let go in their own time.
   await sleep(2_000);
@@ -37,7 +36,7 @@ export async function settle(pid: number, places: Places, inspector: Inspector):
   return {
     heap,
     descriptors: descriptorsOf(pid)
-      .filter((target) => !target.startsWith(places.temporary))
+      .filter((target) => !isPipe(target))
       // The number differs with every socket.
       .map((target) => target.replace(/\[\d+\]|\d+/g, 'N'))
       .sort(),
@@ -45,8 +44,8 @@ export async function settle(pid: number, places: Places, inspector: Inspector):
   };
 }
 
-function fifosOf(pid: number, { temporary }: Places): number {
-  return descriptorsOf(pid).filter((target) => target.startsWith(temporary)).length;
+function pipesOf(pid: number): number {
+  return descriptorsOf(pid).filter(isPipe).length;
 }
 
 /** All volumes have been taken down: nothing may be left of them. */
@@ -76,8 +75,8 @@ export function checkNothingLeft(pid: number, places: Places, problems: Problems
     ...namesIn(join(places.world, 'volumes')),
     ...namesIn(join(places.world, 'snapshots')),
   ]);
-  const fifos = fifosOf(pid, places);
-  check(`at most ${KEPT_FIFOS} FIFOs are kept`, fifos > KEPT_FIFOS ? [`${fifos}`] : []);
+  const pipes = pipesOf(pid);
+  check(`at most ${KEPT_PIPES} pipes are kept`, pipes > KEPT_PIPES ? [`${pipes}`] : []);
 }
 
 /** An idle server holds what it held when it was idle before. */
@@ -119,7 +118,7 @@ export function checkTrends(windows: readonly Window[], problems: Problems): voi
       ({ samples }) => median(samples.map((one) => one.descriptors)),
       { part: 0.15, amount: 10 },
     ],
-    ['FIFOs', ({ samples }) => median(samples.map((one) => one.fifos)), { part: 0.5, amount: 64 }],
+    ['pipes', ({ samples }) => median(samples.map((one) => one.pipes)), { part: 0.5, amount: 64 }],
     ['threads', ({ samples }) => median(samples.map((one) => one.threads)), { part: 0, amount: 2 }],
     ['children', ({ samples }) => median(samples.map((one) => one.children)), { part: 0.5, amount: 32 }],
     [

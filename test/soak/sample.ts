@@ -7,9 +7,9 @@ import type { Places } from './places.ts';
 export interface Sample {
   /** Resident memory, bytes. */
   readonly rss: number;
-  /** Open descriptors, without those of the FIFOs that are kept for drivers' output. */
+  /** Open descriptors, without the pipes, which are kept for drivers' output. */
   readonly descriptors: number;
-  readonly fifos: number;
+  readonly pipes: number;
   readonly threads: number;
   /** Programs that it runs. */
   readonly children: number;
@@ -24,12 +24,12 @@ export interface Sample {
 export function takeSample(pid: number, places: Places): Sample {
   const status = read(`/proc/${pid}/status`);
   const opened = descriptorsOf(pid);
-  const fifos = opened.filter((target) => target.startsWith(places.temporary)).length;
+  const pipes = opened.filter(isPipe).length;
   const children = read(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number);
   return {
     rss: Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024,
-    descriptors: opened.length - fifos,
-    fifos,
+    descriptors: opened.length - pipes,
+    pipes,
     threads: Number(/^Threads:\s+(\d+)$/m.exec(status)?.[1]),
     children: children.length,
     zombies: children.filter((child) => /^\d+ \(.*\) Z/s.test(read(`/proc/${child}/stat`))),
@@ -50,6 +50,11 @@ export function descriptorsOf(pid: number): string[] {
       return [];
     }
   });
+}
+
+/** Of a pipe, by what /proc shows. */
+export function isPipe(target: string): boolean {
+  return target.startsWith('pipe:');
 }
 
 /** Files and other things that are not directories, as paths. */
