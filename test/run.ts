@@ -13,6 +13,9 @@ const directory = mkdtempSync(join(tmpdir(), 'flexcsi-test-run-'));
 const skipped = join(directory, 'skipped');
 writeFileSync(skipped, '');
 
+// A developer's cluster is none of the tests' business.
+delete process.env.KUBECONFIG;
+
 const namespace = privateNamespace();
 const vitest = [process.execPath, 'node_modules/vitest/vitest.mjs', 'run', ...process.argv.slice(2)];
 const [command, ...args] = namespace ? ['unshare', ...namespace.unshare, ...vitest] : vitest;

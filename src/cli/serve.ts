@@ -3,13 +3,15 @@ import { join } from 'node:path';
 import { Failure } from '../errors.ts';
 import type { DriverSource } from '../flex/driver.ts';
 import { checkCsiName, csiName, flexNameOf } from '../flex/names.ts';
+import { ownOptions } from '../flex/options.ts';
 import { Places } from '../flex/places.ts';
 import { Registry, SingleDriver } from '../flex/registry.ts';
+import { ClusterLookup } from '../kube/lookup.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { createHost } from '../mount/host.ts';
 import { enterHost } from '../namespaces.ts';
 import { createRun, type Run } from '../process.ts';
-import { noLookup, type VolumeLookup } from '../volume/parts.ts';
+import type { VolumeLookup } from '../volume/parts.ts';
 import { configOf, loadConfig, noConfig, rulesFor } from './config.ts';
 import { placeOfSocket, requireWritable } from './directories.ts';
 import { Health } from './health.ts';
@@ -40,6 +42,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   requireTogether(options);
   const config = options.config === undefined ? noConfig : await loadConfig(resolveHere(options.config));
   const kubeletDir = resolveHere(options.kubeletDir);
+  const cluster = new ClusterLookup({ optionsOf: ownOptions, log });
   const side = options.host === true ? await enterHost(run, options.hostPid ?? 1) : undefined;
   if (side?.warning !== undefined) log.warn({ problem: side.warning }, 'on the host');
   const host = createHost(
@@ -62,7 +65,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
     const its = log.child(options.pluginDir === undefined ? {} : { plugin: name });
     return await Plugin.start(
       { ...own, config: configOf(config, flexName), options },
-      { driver, host, lookup: parts.lookup ?? noLookup, log: its },
+      { driver, host, lookup: parts.lookup ?? cluster.of(name), log: its },
     );
   };
   /** @throws {Failure} for a name that CSI forbids. */

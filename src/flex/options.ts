@@ -52,6 +52,14 @@ export function isReserved(key: string): boolean {
   return key.startsWith(ownKeyPrefix) || isKubernetes(key);
 }
 
+/** A volume's own options, out of attributes that nobody has checked: without the keys that a driver must not get from there. */
+export function ownOptions(attributes: Options): Options {
+  // Not by assignment: a key __proto__ would be lost.
+  return Object.fromEntries(
+    Object.entries(attributes).filter(([key]) => !isKubernetes(key) && key !== mountFlagsKey),
+  );
+}
+
 /** Whether the part before the first `/`, or the whole key, is or ends in `kubernetes.io` or `k8s.io`. */
 export function isKubernetes(key: string): boolean {
   const namespace = key.includes('/') ? key.slice(0, key.indexOf('/')) : key;

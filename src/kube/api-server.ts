@@ -6,8 +6,8 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { errorCode, errorMessage } from '../errors.ts';
-import { type Connection, connectionTo } from './connection.ts';
-import type { ClusterPlace } from './place.ts';
+import { connectionTo } from './connection.ts';
+import type { ClusterPlace, Connection } from './place.ts';
 
 /** Why the API server did not give what it was asked for. */
 export class ApiError extends Error {
@@ -96,10 +96,12 @@ async function exchange(
       ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     },
   });
-  call.end();
-  const [response] = (await once(call, 'response')) as [Readable & { readonly statusCode: number }];
-  // From here on the response tells of errors as well.
+  // Errors after the response has begun reach whoever reads that, too.
   call.on('error', () => {});
+  call.end();
+  const [response] = (await once(call, 'response', { signal })) as [
+    Readable & { readonly statusCode: number },
+  ];
   return { status: response.statusCode, body: await text(response) };
 }
 

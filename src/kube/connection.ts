@@ -1,16 +1,8 @@
 /** How a request reaches the API server. Read anew for each: tokens and certificates are replaced while we run. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ConnectionOptions } from 'node:tls';
 import { readKubeconfig } from './kubeconfig.ts';
-import type { ClusterPlace } from './place.ts';
-
-export interface Connection {
-  readonly server: URL;
-  readonly tls: Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>;
-  /** A bearer token. */
-  readonly token?: string;
-}
+import type { ClusterPlace, Connection } from './place.ts';
 
 /**
  * What the place says now.

@@ -4,7 +4,7 @@ import { delimiter, dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
-import type { Connection } from './connection.ts';
+import type { Connection } from './place.ts';
 
 const text = z.string().nullish();
 
@@ -122,7 +122,7 @@ async function readOne(path: string): Promise<File> {
   const read = fileSchema.safeParse(document);
   if (read.success) return { ...read.data, directory: dirname(path) };
   const { path: place = [], message = '' } = read.error.issues[0] ?? {};
-  throw new Failure('precondition', `${place.join('.')}: ${message}`);
+  throw new Failure('precondition', [...(place.length === 0 ? [] : [place.join('.')]), message].join(': '));
 }
 
 /** @throws {Failure} when no file has one of that name. */

@@ -1,6 +1,7 @@
 /** Where the API server is, if there is any: decided from the environment, without asking anybody. */
 import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
 
 /** How to reach the API server, and as whom. */
 export type ClusterPlace =
@@ -8,6 +9,14 @@ export type ClusterPlace =
   | { readonly kubeconfig: readonly string[] }
   /** In a pod: the URL, and the directory with `token` and `ca.crt`. */
   | { readonly server: string; readonly serviceAccount: string };
+
+/** How a request reaches the API server. */
+export interface Connection {
+  readonly server: URL;
+  readonly tls: Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>;
+  /** A bearer token. */
+  readonly token?: string;
+}
 
 /** Where Kubernetes mounts the service account of a pod. */
 export const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';

@@ -6,6 +6,7 @@ import { type ServeParts, serve } from '../../src/cli/serve.ts';
 import type { Serving } from '../../src/cli/serving.ts';
 import type { ServeOptions } from '../../src/cli/settings.ts';
 import { silentLogger } from '../../src/log.ts';
+import { noLookup } from '../../src/volume/parts.ts';
 import { CsiClient } from './csi-client.ts';
 
 export interface Plugin {
@@ -54,7 +55,8 @@ export async function startPlugin(options: PluginOptions, parts: ServeParts = {}
     kubeletDir: join(directory, 'kubelet'),
   } satisfies Partial<ServeOptions>;
   const log = wishes.logLevel === undefined ? { log: silentLogger() } : {};
-  const serving = await serve({ ...defaults, ...wishes }, { ...log, ...parts });
+  // Not that of a developer's KUBECONFIG.
+  const serving = await serve({ ...defaults, ...wishes }, { lookup: noLookup, ...log, ...parts });
   const client = new CsiClient(socket);
   const stop = async (): Promise<void> => {
     client.close();

@@ -67,6 +67,8 @@ async function enter<Options>({ name, enter: around }: Suite<Options>): Promise<
   if (namespace === undefined) {
     throw new Error('a private mount namespace is needed: run as root, or allow user namespaces');
   }
+  // A developer's cluster is none of the suites' business.
+  delete process.env.KUBECONFIG;
   const inside: Inside = async (more = {}) => {
     const self = [process.execPath, ...process.argv.slice(1)];
     const env = { ...process.env, ...more, [INSIDE]: name, [NAMESPACE]: namespace.name };
