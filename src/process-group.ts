@@ -7,8 +7,9 @@ import { errorCode } from './errors.ts';
 export const KILL_AFTER_MS = 10_000;
 /** After SIGKILL: a process that is still there then sleeps in the kernel and is left to itself. */
 export const ABANDON_AFTER_MS = 5_000;
-/** Between two looks at a group that is to end. */
-const LOOK_EVERY_MS = 20;
+/** Between two looks at a group that is to end: each takes a look at every process there is. */
+const FIRST_WAIT_MS = 10;
+const LONGEST_WAIT_MS = 1_000;
 
 /** Sends a signal to all of a group; there may be nobody left. */
 export function signalGroup(group: number | undefined, signal: NodeJS.Signals): void {
@@ -23,21 +24,21 @@ export function signalGroup(group: number | undefined, signal: NodeJS.Signals): 
 /** Ends what is left of a group, with SIGKILL in the end. Answers whether all of it has ended. */
 export async function endGroup(group: number | undefined, first: NodeJS.Signals): Promise<boolean> {
   signalGroup(group, first);
-  if (first !== 'SIGKILL' && !(await within(KILL_AFTER_MS, group))) signalGroup(group, 'SIGKILL');
-  return await within(ABANDON_AFTER_MS, group);
+  if (first !== 'SIGKILL' && !(await groupEnds(group, KILL_AFTER_MS))) signalGroup(group, 'SIGKILL');
+  return await groupEnds(group, ABANDON_AFTER_MS);
 }
 
-async function within(limitMs: number, group: number | undefined): Promise<boolean> {
-  for (let waited = 0; waited <= limitMs; waited += LOOK_EVERY_MS) {
-    if (!isAlive(group)) return true;
-    await sleep(LOOK_EVERY_MS);
+/** Waits until the last of a group has ended, for so many milliseconds, for ever when left out. Answers whether it has. */
+export async function groupEnds(
+  group: number | undefined,
+  limitMs = Number.POSITIVE_INFINITY,
+): Promise<boolean> {
+  const deadline = performance.now() + limitMs;
+  for (let wait = FIRST_WAIT_MS; isAlive(group); wait = Math.min(wait * 1.5, LONGEST_WAIT_MS)) {
+    if (performance.now() >= deadline) return false;
+    await sleep(Math.min(wait, Math.max(deadline - performance.now(), 1)), undefined, { ref: false });
   }
-  return false;
-}
-
-/** Resolves when the last of a group has ended, however long that takes. */
-export async function untilGroupEnds(group: number | undefined): Promise<void> {
-  while (isAlive(group)) await sleep(1_000, undefined, { ref: false });
+  return true;
 }
 
 /** Whether a process of the group still runs. One that has ended counts no more, whether or not somebody reaps it. */

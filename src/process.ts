@@ -10,7 +10,7 @@ import { execa } from 'execa';
 import { errorCode } from './errors.ts';
 import { openInput } from './input.ts';
 import { OutputCollector, type Pipe } from './output.ts';
-import { ABANDON_AFTER_MS, endGroup, KILL_AFTER_MS, signalGroup, untilGroupEnds } from './process-group.ts';
+import { ABANDON_AFTER_MS, endGroup, groupEnds, KILL_AFTER_MS, signalGroup } from './process-group.ts';
 
 export interface Command {
   /** A path, or a name that is looked up on PATH. */
@@ -132,6 +132,7 @@ export async function runInPlace(
 type Outcome = Omit<Ended, 'output' | 'durationMs'>;
 
 async function execute(command: Command, output: Pipe, collector: OutputCollector): Promise<Outcome> {
+  const deadline = performance.now() + command.timeoutMs;
   // For reading, too: a program that outlives flexcsi then never writes to a pipe without a reader (SIGPIPE).
   const writeEnd = output.open(constants.O_RDWR);
   let timedOut = false;
@@ -178,15 +179,17 @@ async function execute(command: Command, output: Pipe, collector: OutputCollecto
   await collector.untilEnd(OUTPUT_GRACE_MS);
   const isLate = command.isComplete !== undefined && !timedOut && !command.isComplete(collector.output());
   if (isLate) await collector.untilEnd(LATE_OUTPUT_MS, command.isComplete);
-  // Its children stay when the program has ended by itself (a FUSE daemon). One that was ended, or crashed, takes
-  // them along: what they still do, a mount for instance, would come after whoever looks at what has been done.
+  // Its children stay when the program has ended by itself (a FUSE daemon). One that was ended takes them along. What
+  // one that crashed had begun, a mount for instance, would come after whoever looks at what has been done: the call
+  // lasts until that has ended, as long as it may last.
   const wasEnded = timedOut || (tooMuchOutput && command.onTooMuchOutput !== 'drop');
-  const signal = wasEnded ? 'SIGKILL' : 'SIGTERM';
-  if ((wasEnded && ended.exitCode !== 0) || ended.signal !== undefined) {
-    if (!(await endGroup(group, signal))) {
-      return { timedOut, tooMuchOutput, abandoned: true, gone: untilGroupEnds(group) };
-    }
+  let hasEnded = true;
+  if (wasEnded) hasEnded = ended.exitCode === 0 || (await endGroup(group, 'SIGKILL'));
+  else if (ended.signal !== undefined && !(await groupEnds(group, deadline - performance.now()))) {
+    timedOut = true;
+    hasEnded = await endGroup(group, 'SIGTERM');
   }
+  if (!hasEnded) return { timedOut, tooMuchOutput, abandoned: true, gone: groupEnds(group) };
   return {
     ...(ended.exitCode === undefined && ended.signal === undefined
       ? { startError: ended.code ?? 'UNKNOWN' }

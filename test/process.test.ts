@@ -81,16 +81,21 @@ describe('run', () => {
     expect(outputs).toEqual(numbers);
   });
 
-  it('takes the tools of a program along that crashes, and waits for their end', async () => {
+  it('lasts until the tools of a program that crashed have done what they had begun', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'flexcsi-test-'));
     const late = join(directory, 'late');
-    // The tool is in the middle of something that takes a moment even when it is told to end.
-    const tool = `sh -c 'trap "sleep 0.5; echo done > $1; exit" TERM; while :; do sleep 0.05; done' tool "$1"`;
-    const script = `${tool} & sleep 0.3; kill -KILL $$`;
+    const script = '(sleep 1; echo done > "$1") & kill -KILL $$';
     const ended = await run({ file: '/bin/sh', args: ['-c', script, 'sh', late], timeoutMs: 20_000 });
     expect(ended).toMatchObject({ signal: 'SIGKILL', timedOut: false, abandoned: false });
     expect(readFileSync(late, 'utf8')).toBe('done\n');
     rmSync(directory, { recursive: true });
+  });
+
+  it('ends the tools of a program that crashed at the time limit', async () => {
+    const script = 'sleep 1000 & echo $!; sleep 0.2; kill -KILL $$';
+    const ended = await run({ file: '/bin/sh', args: ['-c', script], timeoutMs: 1_000 });
+    expect(ended).toMatchObject({ signal: 'SIGKILL', timedOut: true, abandoned: false });
+    expect(isRunning(Number(ended.output.toString()))).toBe(false);
   });
 
   it('leaves the children of a program alone that fails by itself', async () => {

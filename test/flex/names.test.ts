@@ -71,7 +71,9 @@ describe('names of drivers', () => {
     'refuses the CSI name that %s would have, naming the setting that helps',
     (name) => {
       expect(() => csiName(name)).toThrow(Failure);
-      expect(() => csiName(name)).toThrow(/^driver .*: set another one with --name$/);
+      expect(() => csiName(name)).toThrow(
+        /^driver .*: set another one with --name, or in the configuration \(drivers: .*: name\)$/,
+      );
     },
   );
 

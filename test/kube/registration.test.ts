@@ -70,7 +70,7 @@ describe('registration with kubelet', () => {
         'scripted.example.com: registered',
       ]);
     }, soon);
-    expect(registration.state).toEqual({ state: 'registered' });
+    await vi.waitFor(() => expect(registration.state).toEqual({ state: 'registered' }), soon);
   });
 
   it('is made again after a refusal, with the words of kubelet in its state', async () => {
