@@ -22,8 +22,8 @@ export interface Idle {
 
 /** Hanging drivers have to reach their time limit, and their children their end. */
 const SETTLE_MS = 60_000;
-/** Pipes that flexcsi keeps for the next programs: 32, and a few that Node has for itself. */
-const KEPT_PIPES = 36;
+/** Pipes that flexcsi keeps for the next programs: 32, and those that Node has for itself, a dozen. */
+const KEPT_PIPES = 48;
 const HEAP: Tolerance = { part: 0.15, amount: 8 * MIB };
 
 /** Waits until nothing runs any more, and answers what the server still holds. */
