@@ -30,11 +30,13 @@ import {
   mountCapability,
   mountsBelow,
   mountsTmpfs,
+  success,
   unmounts,
 } from '../support/scenario.ts';
 import { answer, ScriptedDriver } from '../support/scripted-driver.ts';
 
 const soon = { timeout: 30_000 };
+const notSupported = { prints: answer('Not supported'), exit: 1 };
 
 let directory: string;
 let drivers: string;
@@ -85,6 +87,33 @@ function install(name: string, init = attachFalse): ScriptedDriver {
   return driver;
 }
 
+/** A driver that attaches, and mounts a tmpfs for the device. */
+function installStaged(name: string): ScriptedDriver {
+  const driver = install(name, answer('Success', { capabilities: { attach: true } }));
+  driver.script('attach', answer('Success', { device: '/dev/shelf' }));
+  driver.script('waitforattach', answer('Success', { device: '/dev/shelf' }));
+  driver.script('mountdevice', mountsTmpfs);
+  driver.script('unmountdevice', unmounts);
+  driver.script('detach', success);
+  driver.script('mount', notSupported);
+  driver.script('unmount', notSupported);
+  return driver;
+}
+
+/** Attach and stage, as Kubernetes does before the first pod. */
+async function stage(client: CsiClient, volume: string): Promise<string> {
+  const staging_target_path = join(kubelet, 'plugins/kubernetes.io/csi', volume, 'globalmount');
+  mkdirSync(staging_target_path, { recursive: true });
+  const request = { volume_id: volume, volume_capability: mountCapability };
+  const { publish_context } = await client.controller('ControllerPublishVolume', {
+    ...request,
+    node_id: 'node-1',
+  });
+  await client.node('NodeStageVolume', { ...request, publish_context, staging_target_path });
+  expect(isMounted(staging_target_path)).toBe(true);
+  return staging_target_path;
+}
+
 async function registered(...names: string[]): Promise<void> {
   await vi.waitFor(() => expect([...watcher.registered.keys()].sort()).toEqual(names.sort()), soon);
 }
@@ -102,10 +131,10 @@ function target(volume: string): string {
   return path;
 }
 
-async function publish(client: CsiClient, volume: string): Promise<string> {
+async function publish(client: CsiClient, volume: string, staging_target_path = ''): Promise<string> {
   const target_path = target(volume);
-  const volume_capability = mountCapability;
-  await client.node('NodePublishVolume', { volume_id: volume, target_path, volume_capability });
+  const request = { volume_id: volume, target_path, staging_target_path };
+  await client.node('NodePublishVolume', { ...request, volume_capability: mountCapability });
   expect(isMounted(target_path)).toBe(true);
   return target_path;
 }
@@ -152,14 +181,15 @@ describe.skipIf(lacks('mounts'))('a plugin directory', () => {
   });
 
   it('goes on with the others while one is replaced, one breaks and one comes', async () => {
-    const stays = install('example.com/stays');
+    const stays = installStaged('example.com/stays');
     const changes = install('example.com/changes');
     const breaks = install('example.com/breaks');
     await start();
     await registered('stays.example.com', 'changes.example.com', 'breaks.example.com');
     const [a, b, c] = ['stays', 'changes', 'breaks'].map((name) => clientOf(`${name}.example.com`));
     if (a === undefined || b === undefined || c === undefined) throw new Error('no client');
-    await Promise.all([publish(a, 'a'), publish(b, 'b'), publish(c, 'c')]);
+    const staged = await stage(a, 'a');
+    await Promise.all([publish(a, 'a', staged), publish(b, 'b'), publish(c, 'c')]);
     stays.forget();
 
     // Aside and renamed, with other capabilities.
@@ -188,6 +218,9 @@ describe.skipIf(lacks('mounts'))('a plugin directory', () => {
 
     // What was mounted before is unmounted, by the broken one's old self, too.
     await Promise.all([unpublish(a, 'a'), unpublish(b, 'b'), unpublish(c, 'c')]);
+    await a.node('NodeUnstageVolume', { volume_id: 'a', staging_target_path: staged });
+    await a.controller('ControllerUnpublishVolume', { volume_id: 'a', node_id: 'node-1' });
+    expect(isMounted(staged)).toBe(false);
     await publish(clientOf('comes.example.com'), 'd');
     await unpublish(clientOf('comes.example.com'), 'd');
   });

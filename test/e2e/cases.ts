@@ -313,6 +313,7 @@ async function restartedKubelet(setting: Setting): Promise<void> {
       await cluster.sh('e2e-kubelet', `echo kept > ${MOUNT}/file && sync`);
       await restartKubelet?.();
       await cluster.until('node', node, '.status.conditions[?(@.type=="Ready")].status', 'True');
+      await cluster.answers('e2e-kubelet');
       await demand(cluster, 'e2e-kubelet', `cat ${MOUNT}/file`, 'kept');
     });
   });

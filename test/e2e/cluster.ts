@@ -81,6 +81,18 @@ export class Cluster {
     );
   }
 
+  /** Waits until kubelet lets commands into a pod: one that has just started does not know its pods yet. */
+  async answers(pod: string): Promise<void> {
+    for (const start = Date.now(); ; await setTimeout(500)) {
+      try {
+        await this.sh(pod, 'true');
+        return;
+      } catch (error) {
+        if (Date.now() > start + PATIENCE_MS) throw error;
+      }
+    }
+  }
+
   /** Waits for a pod to run. @throws {Error} as `until`. */
   async running(pod: string): Promise<void> {
     await this.until('pod', pod, '.status.phase', 'Running');
