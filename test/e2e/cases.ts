@@ -118,6 +118,7 @@ export const cases: readonly Case[] = [
     },
   },
   { name: 'a volume made for a claim, grown while in use', run: (setting) => dynamicVolume(setting) },
+  { name: 'a volume that flexcsi has not made grows', run: (setting) => foreignVolume(setting) },
   {
     name: 'a snapshot and a volume of it',
     missing: async ({ cluster }) => {
@@ -216,17 +217,7 @@ async function dynamicVolume(setting: Setting): Promise<void> {
     await cluster.apply(pod(name, { image: setting.image, volume: { claim: name } }));
     await cluster.running(name);
     await cluster.sh(name, `echo kept > ${MOUNT}/file && sync`);
-    const before = Number(await cluster.sh(name, `df -k ${MOUNT} | tail -n 1 | awk '{print $2}'`));
-    await cluster.kubectl([
-      'patch',
-      'pvc',
-      name,
-      '-p',
-      JSON.stringify({ spec: { resources: { requests: { storage: GROWN } } } }),
-    ]);
-    await cluster.until('pvc', name, '.status.capacity.storage', GROWN);
-    const after = Number(await cluster.sh(name, `df -k ${MOUNT} | tail -n 1 | awk '{print $2}'`));
-    if (!(after > before)) throw new Error(`the file system has ${after} KiB after it was grown, as before`);
+    await grow(cluster, name);
     await demand(cluster, name, `cat ${MOUNT}/file`, 'kept');
   } finally {
     await cluster.delete('pod', name);
@@ -234,6 +225,36 @@ async function dynamicVolume(setting: Setting): Promise<void> {
     await cluster.delete('pvc', name);
     if (volume !== '') await cluster.until('pv', volume, '.metadata.name', '');
   }
+}
+
+/** Its options and old size are in no CSI request: flexcsi reads them from the PersistentVolume and the claim. */
+async function foreignVolume(setting: Setting): Promise<void> {
+  const { cluster, driver, storageClass } = setting;
+  const name = 'e2e-foreign';
+  const csi = { driver, volumeHandle: name, fsType: 'xfs', volumeAttributes: { size: XFS_SIZE } };
+  await cluster.apply(...boundVolume(name, { source: { csi }, storage: XFS_SIZE, storageClass }));
+  try {
+    await withPod(setting, name, { volume: { claim: name } }, async () => {
+      await cluster.sh(name, `echo kept > ${MOUNT}/file && sync`);
+      await grow(cluster, name);
+      await demand(cluster, name, `cat ${MOUNT}/file`, 'kept');
+    });
+  } finally {
+    await cluster.delete('pvc', name);
+    await cluster.delete('pv', name);
+  }
+}
+
+/** Grows a claim while the pod of its name has it mounted. */
+async function grow(cluster: Cluster, name: string): Promise<void> {
+  const size = async () => Number(await cluster.sh(name, `df -k ${MOUNT} | tail -n 1 | awk '{print $2}'`));
+  const before = await size();
+  const wanted = { spec: { resources: { requests: { storage: GROWN } } } };
+  await cluster.kubectl(['patch', 'pvc', name, '-p', JSON.stringify(wanted)]);
+  await cluster.until('pvc', name, '.status.capacity.storage', GROWN);
+  const after = await size();
+  if (!(after > before))
+    throw new Error(`the file system has ${after} KiB after it was grown, ${before} before`);
 }
 
 async function restoredVolume(setting: Setting): Promise<void> {

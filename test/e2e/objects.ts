@@ -65,15 +65,23 @@ export interface VolumeSettings {
   readonly block?: boolean;
   readonly storage?: string;
   readonly accessMode?: string;
+  /** One that lets it grow; none when left out. */
+  readonly storageClass?: string;
 }
 
 /** A PersistentVolume with its claim, bound to each other. */
 export function boundVolume(name: string, settings: VolumeSettings): KubeObject[] {
-  const { source, block = false, storage = '64Mi', accessMode = 'ReadWriteOnce' } = settings;
+  const {
+    source,
+    block = false,
+    storage = '64Mi',
+    accessMode = 'ReadWriteOnce',
+    storageClass = '',
+  } = settings;
   const common = {
     accessModes: [accessMode],
     volumeMode: block ? 'Block' : 'Filesystem',
-    storageClassName: '',
+    storageClassName: storageClass,
   };
   return [
     {
