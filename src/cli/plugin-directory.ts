@@ -1,9 +1,8 @@
 /** The drivers of a plugin directory, each as a plugin of its own: they come, change, break and go, each for itself. */
-import { join } from 'node:path';
 import { errorMessage, Failure } from '../errors.ts';
 import type { DriverSource } from '../flex/driver.ts';
-import { entryOfFlexName, executableOf } from '../flex/names.ts';
 import type { Registry } from '../flex/registry.ts';
+import { removedFailure } from '../flex/slot.ts';
 import type { Logger } from '../log.ts';
 import type { Plugin } from './plugin.ts';
 import type { DriverStatus, Serving } from './serving.ts';
@@ -123,7 +122,7 @@ export class PluginDirectory implements Serving {
     try {
       // Looks at its files, and runs init where that is due.
       const driver = await tenant.source.current();
-      if (!this.#registry.names().includes(flexName)) return await this.#letGo(tenant);
+      if (!this.#registry.names().includes(flexName)) return await this.#letGo(tenant, driver.file);
       delete tenant.goneSince;
       if (tenant.plugin === undefined && !this.#isStopped) {
         this.#requireOwnName(flexName);
@@ -147,13 +146,12 @@ export class PluginDirectory implements Serving {
   }
 
   /** A driver whose files are gone is served for as long as volumes of it are in use. */
-  async #letGo(tenant: Tenant): Promise<void> {
+  async #letGo(tenant: Tenant, file: string): Promise<void> {
     const { flexName, plugin } = tenant;
-    const { directory, log, goneMs = GONE_MS } = this.#parts;
+    const { log, goneMs = GONE_MS } = this.#parts;
     if (tenant.goneSince === undefined) {
       tenant.goneSince = Date.now();
-      const file = join(directory, entryOfFlexName(flexName), executableOf(entryOfFlexName(flexName)));
-      tenant.problem = `driver ${flexName}: ${file} was removed: install it there again`;
+      tenant.problem = removedFailure(flexName, file).message;
     }
     if (Date.now() < tenant.goneSince + goneMs || (await plugin?.isInUse())) return;
     log.warn({ driver: flexName }, 'driver gone, and no volume of it in use: not served any more');

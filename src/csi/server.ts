@@ -19,6 +19,7 @@ export interface CsiServerSettings extends Served {
 
 /** How long running calls may go on after the drain has begun. Below Kubernetes' default grace period of 30 s. */
 const DRAIN_MS = 25_000;
+
 export class CsiServer {
   readonly #settings: CsiServerSettings;
   readonly #volumes: VolumeService;

@@ -131,10 +131,7 @@ export class Slot {
     this.#isGone = true;
     this.#isPending = false;
     this.#fingerprint = fingerprint;
-    this.#failure = new Failure(
-      'driver-unusable',
-      `driver ${name}: ${file} was removed: install it there again`,
-    );
+    this.#failure = removedFailure(name, file);
     log.warn({ driver: name, file }, 'driver removed');
   }
 
@@ -149,4 +146,9 @@ export class Slot {
     this.#hold?.release();
     this.#hold = hold;
   }
+}
+
+/** What is wrong with a driver whose executable or directory was removed. */
+export function removedFailure(name: string, file: string): Failure {
+  return new Failure('driver-unusable', `driver ${name}: ${file} was removed: install it there again`);
 }
