@@ -27,15 +27,19 @@ export async function controllerPublish(parts: VolumeParts, request: AttachReque
     await takePlace(parts, driver, request);
     return await orNotFound(driver, request, () => attach(parts, request, request.nodeId));
   } catch (error) {
-    // Of an attach whose answer cannot be read nobody knows whether it has attached.
-    const isUnclear = error instanceof Failure && error.kind === 'driver-unclear';
-    if (!isRepeat && !isUnclear && isFinal(error)) {
-      await forgetAttached(parts, request.volumeId, request.nodeId);
-    }
+    if (isNotAttached(error, isRepeat)) await forgetAttached(parts, request.volumeId, request.nodeId);
     throw error;
   } finally {
     parts.attaching.delete(place);
   }
+}
+
+/** Whether a failed attach says that the volume is not attached, also when it was on record before (a repeat). */
+function isNotAttached(error: unknown, isRepeat: boolean): boolean {
+  const kind = error instanceof Failure ? error.kind : undefined;
+  if (kind === 'not-found') return true;
+  // Of an attach whose answer cannot be read nobody knows whether it has attached.
+  return !isRepeat && kind !== 'driver-unclear' && isFinal(error);
 }
 
 /**

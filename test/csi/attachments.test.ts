@@ -109,6 +109,19 @@ describe('ControllerPublishVolume of a volume that is attached', () => {
     expect(scenario.driver.verbs()).toEqual(['attach', 'detach', 'attach']);
   });
 
+  it('is forgotten when the volume itself is gone, and kept when an attach says nothing clear', async () => {
+    const scenario = await start({ ...attaching, init: init({ provision: true, getVolume: true }) });
+    scenario.driver.script('attach', { prints: 'half an ans', exit: 1 });
+    const attach = () => failureOf(scenario.client.controller('ControllerPublishVolume', publish));
+    const records = () => readdirSync(join(scenario.plugin.directory, 'state/scripted.example.com/attached'));
+    scenario.driver.script('getvolume', answer('Failure', { message: 'busy' }));
+    expect(await attach()).toMatch(/^INTERNAL: .*attach/);
+    expect(records()).toHaveLength(1);
+    scenario.driver.script('getvolume', answer('Failure', { code: 'NOT_FOUND' }));
+    expect(await attach()).toMatch(/^NOT_FOUND: volume pv-1 is not there/);
+    expect(records()).toEqual([]);
+  });
+
   it('is attached all the same when its record is lost', async () => {
     const scenario = await start(attaching);
     await scenario.client.controller('ControllerPublishVolume', publish);

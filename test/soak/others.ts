@@ -151,6 +151,10 @@ export async function runWrong({ client, calls, places, random, isEnding }: Sett
     await random.pick(cases)();
     await sleep(isEnding() ? 0 : random.whole(50, 400));
   }
+  // As external-attacher does: an attach whose answer could not be read may have attached.
+  await calls.until('ControllerUnpublishVolume of none', (o) =>
+    client.controller('ControllerUnpublishVolume', { volume_id, node_id: NODE }, o),
+  );
 }
 
 /** Connections that end without a word, or speak nonsense; and from time to time the driver's file is new. */
