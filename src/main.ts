@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import type { DemoOptions } from './cli/demo/demo.ts';
 import { optionsTakenByNpm } from './cli/here.ts';
 import type { ManifestOptions } from './cli/manifest.ts';
-import { addServeOptions, type ServeOptions } from './cli/settings.ts';
+import { addServeOptions, hostOption, hostPidOption, type ServeOptions } from './cli/settings.ts';
 import { version } from './cli/version.ts';
 import { errorMessage, Failure } from './errors.ts';
 
@@ -38,6 +38,8 @@ program
   .option('--driver <file>', 'one FlexVolume driver')
   .option('--plugin-dir <directory>', "all drivers of a directory like kubelet's, <vendor>~<driver>/<driver>")
   .option('--config <file>', 'the file of serve --config, for the CSI names in it')
+  .addOption(hostOption(', where --driver or --plugin-dir is then as well'))
+  .addOption(hostPidOption())
   .addOption(
     new Option('--output <what>', 'values for the Helm chart, or CSIDriver objects')
       .choices(['values', 'objects'])
@@ -85,6 +87,7 @@ function collect(text: string, before: Record<string, string>): Record<string, s
 const taken = optionsTakenByNpm(process.env, [
   'driver',
   'plugin-dir',
+  'only',
   'endpoint',
   'registration',
   'http-endpoint',
@@ -98,6 +101,7 @@ const taken = optionsTakenByNpm(process.env, [
   'max-volumes-per-node',
   'max-parallel',
   'output',
+  'host-pid',
 ]);
 if (taken.length > 0) {
   const options = taken.map((name) => `--${name}`).join(', ');

@@ -1,9 +1,8 @@
 /** Where the sockets and records of a driver are. */
-import { createHash } from 'node:crypto';
 import { access, constants, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
-import { parseEndpoint, SOCKET_PATH_BYTES } from '../grpc/socket.ts';
+import { parseEndpoint, socketPath } from '../grpc/socket.ts';
 import { makePrivateDirectory } from '../state/directory.ts';
 import type { ServeOptions } from './settings.ts';
 
@@ -19,17 +18,10 @@ export async function placeOfSocket(
   kubeletDir: string,
 ): Promise<string> {
   const template = endpoint ?? `unix://${join(kubeletDir, 'plugins', '{name}', 'csi.sock')}`;
-  const path = parseEndpoint(fill(template, name));
+  const scheme = /^unix:(?:\/\/)?(?=\/)/.exec(template)?.[0] ?? '';
+  const path = parseEndpoint(scheme + socketPath(template.slice(scheme.length), name));
   if (template.includes('{name}')) await makeSocketDirectory(dirname(path));
   return path;
-}
-
-function fill(template: string, name: string): string {
-  const full = template.replaceAll('{name}', name);
-  // `unix://` and the path.
-  if (Buffer.byteLength(full) <= SOCKET_PATH_BYTES + 'unix://'.length) return full;
-  const hash = createHash('sha256').update(name).digest('hex').slice(0, 16);
-  return template.replaceAll('{name}', hash);
 }
 
 /** Kubelet looks into it: not for its owner only, as the records are. */

@@ -5,6 +5,7 @@ import type { Capabilities } from '../flex/capabilities.ts';
 import { csiName, flexNameOf } from '../flex/names.ts';
 import { Registry, SingleDriver } from '../flex/registry.ts';
 import { silentLogger } from '../log.ts';
+import { enterHost } from '../namespaces.ts';
 import { createRun } from '../process.ts';
 import { configOf, loadConfig, noConfig } from './config.ts';
 import { resolveHere } from './here.ts';
@@ -14,6 +15,9 @@ export interface ManifestOptions {
   readonly driver?: string;
   readonly pluginDir?: string;
   readonly config?: string;
+  /** Whether the drivers are, and run, in the namespaces of `hostPid`. */
+  readonly host?: boolean;
+  readonly hostPid: number;
   readonly output: 'values' | 'objects';
 }
 
@@ -66,11 +70,18 @@ interface Found {
   readonly problems: readonly string[];
 }
 
-async function initialise({ driver, pluginDir }: ManifestOptions): Promise<Found> {
+async function initialise({ driver, pluginDir, host, hostPid }: ManifestOptions): Promise<Found> {
   if ((driver === undefined) === (pluginDir === undefined)) {
     throw new Failure('invalid-request', 'either --driver or --plugin-dir is required');
   }
-  const common = { run: createRun(), log: silentLogger(), timeoutMs: INIT_MS };
+  const run = createRun();
+  const side = host === true ? await enterHost(run, hostPid) : undefined;
+  const common = {
+    run: side?.run ?? run,
+    ...(side && { files: side.files }),
+    log: silentLogger(),
+    timeoutMs: INIT_MS,
+  };
   if (driver !== undefined) {
     const file = resolveHere(driver);
     const flexName = flexNameOf(file);
@@ -80,13 +91,8 @@ async function initialise({ driver, pluginDir }: ManifestOptions): Promise<Found
   const registry = new Registry({ ...common, directory: resolveHere(pluginDir ?? '') });
   await registry.start();
   await registry.look();
-  const drivers = await Promise.all(
-    registry.names().map(async (flexName) => {
-      const found = await registry.find(flexName);
-      return found === undefined ? [] : [{ flexName, capabilities: found.capabilities }];
-    }),
-  );
-  return { drivers: drivers.flat(), problems: [...registry.problems().values()].map(errorMessage) };
+  const drivers = registry.drivers().map(({ name, capabilities }) => ({ flexName: name, capabilities }));
+  return { drivers, problems: [...registry.problems().values()].map(errorMessage) };
 }
 
 /** The list of drivers for the Helm chart. */

@@ -1,6 +1,7 @@
 /** One driver as a CSI plugin: its server, its records, its registration. */
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import type { CsiCapabilities } from '../csi/capabilities.ts';
 import { CsiServer } from '../csi/server.ts';
 import { errorMessage } from '../errors.ts';
 import type { DriverSource } from '../flex/driver.ts';
@@ -8,17 +9,11 @@ import { Registration } from '../kube/registration.ts';
 import type { Logger } from '../log.ts';
 import type { Host } from '../mount/host.ts';
 import { bootId } from '../state/boot.ts';
-import { RecordStore } from '../state/records.ts';
 import { VolumeLocks } from '../volume/lock.ts';
 import type { VolumeLookup } from '../volume/parts.ts';
-import {
-  attachedSchema,
-  provisionRecordSchema,
-  sharedDeviceSchema,
-  volumeRecordSchema,
-} from '../volume/records.ts';
 import { VolumeService } from '../volume/service.ts';
 import type { DriverConfig } from './config.ts';
+import { PluginRecords } from './plugin-records.ts';
 import type { ServeOptions } from './settings.ts';
 import { version } from './version.ts';
 
@@ -56,13 +51,14 @@ export class Plugin {
   readonly name: string;
   readonly #server: CsiServer;
   readonly #registration: Registration | undefined;
-  readonly #records: { all(): Promise<readonly unknown[]> }[];
+  readonly #records: PluginRecords;
+  #stopped: Promise<void> | undefined;
 
   private constructor(
     name: string,
     server: CsiServer,
     registration: Registration | undefined,
-    records: { all(): Promise<readonly unknown[]> }[],
+    records: PluginRecords,
   ) {
     this.name = name;
     this.#server = server;
@@ -81,15 +77,13 @@ export class Plugin {
     const { nodeId, mode, topology, maxVolumesPerNode, fsGroupChangePolicy } = options;
     const attachOn = config.attachOn ?? options.attachOn;
     const limit = maxVolumesPerNode === undefined ? {} : { maxVolumesPerNode };
-    const records = {
-      records: new RecordStore(join(stateDir, 'volumes'), volumeRecordSchema, log),
-      shared: new RecordStore(join(stateDir, 'ephemeral'), sharedDeviceSchema, log),
-      provisioned: new RecordStore(join(stateDir, 'provisioned'), provisionRecordSchema, log),
-      attached: new RecordStore(join(stateDir, 'attached'), attachedSchema, log),
-    };
+    const records = new PluginRecords(stateDir, log);
     const volumes = new VolumeService({
       ...parts,
-      ...records,
+      records: records.volumes,
+      shared: records.shared,
+      provisioned: records.provisioned,
+      attached: records.attached,
       nodeTurns: new VolumeLocks('node'),
       attaching: new Set(),
       leftovers: new Set(),
@@ -106,9 +100,29 @@ export class Plugin {
     });
     const plugin = { name, version, manifest: { 'flexvolume-driver': flexName } };
     const served = { mode, attachOn, ...limit, ...(topology === undefined ? {} : { topology }) };
-    const server = await CsiServer.bind({ ...served, socket, nodeId, plugin }, volumes, log);
+    const onCapabilities = (capabilities: CsiCapabilities): void => {
+      const { controller, node, topology: where, maxVolumesPerNode: most } = capabilities;
+      log.info({ controller, node }, "CSI capabilities, from the driver's answer to init");
+      if (mode === 'controller') return;
+      const last = { flexName, attachOn, node: [...node], topology: where, maxVolumesPerNode: most };
+      records.lastServed.write(name, last).catch((error: unknown) => {
+        log.warn({ err: error }, 'not recorded what the driver can do');
+      });
+    };
+    const lastKnown = await records.lastServed.read(name);
+    const server = await CsiServer.bind(
+      { ...served, socket, nodeId, plugin, lastKnown, onCapabilities },
+      volumes,
+      log,
+    );
     log.info({ driver: file }, 'asking the driver what it can do (init)');
-    const told = tellCapabilities(server, parts.driver, log);
+    const told = server.capabilities().catch((error: unknown) => {
+      // Served all the same: it may become ready, and what it has mounted before can be taken away.
+      log.error(
+        { problem: errorMessage(error) },
+        'the driver is not ready; Probe fails until its init succeeds',
+      );
+    });
     // A driver whose init hangs must not keep the socket away: Probe waits for it, and says so.
     await Promise.race([told, setTimeout(INIT_WAIT_MS, undefined, { ref: false })]);
     await server.open();
@@ -117,7 +131,7 @@ export class Plugin {
       ? new Registration({ directory: join(kubeletDir, 'plugins_registry'), name, endpoint: socket }, log)
       : undefined;
     await registration?.start();
-    return new Plugin(name, server, registration, [records.records, records.shared]);
+    return new Plugin(name, server, registration, records);
   }
 
   /** Its name, and what kubelet says of it where kubelet is told. */
@@ -127,33 +141,19 @@ export class Plugin {
     return { name: this.name, registration: problem === undefined ? state : `${state}: ${problem}` };
   }
 
-  /** Whether volumes of it are on record as in use on this node, or what is on record cannot be read. */
+  /** See `PluginRecords`. */
   async isInUse(): Promise<boolean> {
-    try {
-      const found = await Promise.all(this.#records.map((store) => store.all()));
-      return found.some((all) => all.length > 0);
-    } catch {
-      return true;
-    }
+    return await this.#records.isInUse();
   }
 
   /** Takes no new calls, lets running drivers finish (25 s at most), removes the sockets. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
     await this.#registration?.stop();
     await this.#server.drain();
-  }
-}
-
-/** A driver whose init fails is served all the same: it may become ready, and Probe says what is wrong. */
-async function tellCapabilities(server: CsiServer, driver: DriverSource, log: Logger): Promise<void> {
-  try {
-    const { controller, node } = await server.capabilities();
-    const init = (await driver.current()).capabilities;
-    log.info({ init, controller, node }, "CSI capabilities, from the driver's answer to init");
-  } catch (error) {
-    log.error(
-      { problem: errorMessage(error) },
-      'the driver is not ready; Probe fails until its init succeeds',
-    );
   }
 }

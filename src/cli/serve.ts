@@ -1,11 +1,10 @@
 /** `flexcsi serve`: puts the parts together, serves, and drains when told to end. */
 import { join } from 'node:path';
 import { Failure } from '../errors.ts';
-import type { DriverSource } from '../flex/driver.ts';
 import { checkCsiName, csiName, flexNameOf } from '../flex/names.ts';
 import { ownOptions } from '../flex/options.ts';
 import { Places } from '../flex/places.ts';
-import { Registry, SingleDriver } from '../flex/registry.ts';
+import { SingleDriver } from '../flex/registry.ts';
 import { ClusterLookup } from '../kube/lookup.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { createHost } from '../mount/host.ts';
@@ -17,7 +16,8 @@ import { placeOfSocket, requireWritable } from './directories.ts';
 import { Health } from './health.ts';
 import { resolveHere } from './here.ts';
 import { Plugin } from './plugin.ts';
-import { PluginDirectory } from './plugin-directory.ts';
+import { type FoundDriver, PluginDirectory } from './plugin-directory.ts';
+import { pluginsInUse, type ServedBefore } from './plugin-records.ts';
 import type { Serving } from './serving.ts';
 import type { ServeOptions } from './settings.ts';
 
@@ -43,29 +43,29 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   const config = options.config === undefined ? noConfig : await loadConfig(resolveHere(options.config));
   const kubeletDir = resolveHere(options.kubeletDir);
   const cluster = new ClusterLookup({ optionsOf: ownOptions, log });
-  const side = options.host === true ? await enterHost(run, options.hostPid ?? 1) : undefined;
+  const side = options.host === true ? await enterHost(run, options.hostPid) : undefined;
   if (side?.warning !== undefined) log.warn({ problem: side.warning }, 'on the host');
   const host = createHost(
     side?.run ?? run,
-    side && { mountInfo: side.files.mountInfo, process: `${options.hostPid ?? 1}` },
+    side && { mountInfo: side.files.mountInfo, process: `${options.hostPid}` },
   );
   const { registration = options.pluginDir === undefined ? 'none' : 'kubelet' } = options;
   const registers = registration === 'kubelet' && options.mode !== 'controller';
 
   const startPlugin = async (
-    flexName: string,
-    file: string,
-    driver: DriverSource,
-    name = nameOf(flexName),
+    { flexName, file, source }: FoundDriver,
+    as: Pick<ServedBefore, 'name' | 'attachOn'> | { readonly name: string } = { name: nameOf(flexName) },
   ): Promise<Plugin> => {
+    const { name } = as;
     const socket = await placeOfSocket(options, name, kubeletDir);
     const stateDir = join(resolveHere(options.stateDir), name);
     await requireWritable(stateDir);
     const own = { name, flexName, file, socket, stateDir, kubeletDir, registers };
     const its = log.child(options.pluginDir === undefined ? {} : { plugin: name });
+    const attachOn = 'attachOn' in as ? { attachOn: as.attachOn } : {};
     return await Plugin.start(
-      { ...own, config: configOf(config, flexName), options },
-      { driver, host, lookup: parts.lookup ?? cluster.of(name), log: its },
+      { ...own, config: { ...configOf(config, flexName), ...attachOn }, options },
+      { driver: source, host, lookup: parts.lookup ?? cluster.of(name), log: its },
     );
   };
   /** @throws {Failure} for a name that CSI forbids. */
@@ -100,7 +100,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
     const failureRules = rulesFor(config, flexName);
     tellRules(flexName, failureRules.length);
     const driver = new SingleDriver({ ...common, file, name: flexName, failureRules });
-    const plugin = await startPlugin(flexName, file, driver, name);
+    const plugin = await startPlugin({ flexName, file, source: driver }, { name });
     return {
       drivers: () => [{ driver: flexName, serving: true, ...driver.problem(), ...plugin.status() }],
       stop: async () => {
@@ -112,12 +112,14 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
 
   async function serveDirectory(): Promise<Serving> {
     const directory = resolveHere(options.pluginDir ?? '');
-    const registry = new Registry({
-      ...common,
-      directory,
-      failureRules: (flexName) => rulesFor(config, flexName),
-    });
-    return await PluginDirectory.start(registry, { ...parts, directory, nameOf, startPlugin, log });
+    const failureRules = (flexName: string) => rulesFor(config, flexName);
+    // A plugin of the controller has no volume in use on its node.
+    const inUse = options.mode === 'controller' ? [] : await pluginsInUse(resolveHere(options.stateDir), log);
+    const { only } = options;
+    return await PluginDirectory.start(
+      { ...common, directory, failureRules },
+      { ...parts, nameOf, startPlugin, only, inUse, log },
+    );
   }
 
   function tellRules(flexName: string, rules: number): void {
@@ -134,7 +136,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
 }
 
 /** @throws {Failure} for options that contradict each other, or one that is missing. */
-function requireTogether({ driver, pluginDir, name, mode, nodeId, endpoint }: ServeOptions): void {
+function requireTogether({ driver, pluginDir, only, name, mode, nodeId, endpoint }: ServeOptions): void {
   if ((driver === undefined) === (pluginDir === undefined)) {
     throw wrong('either --driver (one driver) or --plugin-dir (all drivers of a directory) is required');
   }
@@ -143,7 +145,10 @@ function requireTogether({ driver, pluginDir, name, mode, nodeId, endpoint }: Se
       "--node-id is required (or NODE_NAME in the environment): the node's name, as the driver gets it",
     );
   }
-  if (pluginDir === undefined) return;
+  if (pluginDir === undefined) {
+    if (only === undefined) return;
+    throw wrong('--only is for --plugin-dir: --driver serves one driver');
+  }
   if (name !== undefined) {
     throw wrong(
       '--name is for --driver; with --plugin-dir set names in the file of --config (drivers: <vendor/driver>: name)',

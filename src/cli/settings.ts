@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Mode } from '../csi/capabilities.ts';
 import { errorMessage } from '../errors.ts';
+import { isQualifiedName } from '../flex/names.ts';
 import { parseSegments, type Segments } from '../flex/topology.ts';
 import { type LogFormat, type LogLevel, logFormats, logLevels } from '../log.ts';
 
@@ -9,6 +10,8 @@ export interface ServeOptions {
   /** This or `pluginDir`. */
   readonly driver?: string;
   readonly pluginDir?: string;
+  /** FlexVolume names. */
+  readonly only?: readonly string[];
   readonly endpoint?: string;
   readonly nodeId: string;
   readonly mode: Mode;
@@ -30,7 +33,7 @@ export interface ServeOptions {
   readonly httpEndpoint?: string;
   /** Whether drivers and host tools run in the namespaces of `hostPid`. */
   readonly host?: boolean;
-  readonly hostPid?: number;
+  readonly hostPid: number;
   readonly fsGroupKey: 'current' | 'legacy' | 'both';
   readonly fsGroupChangePolicy: 'Always' | 'OnRootMismatch';
   readonly logLevel: LogLevel;
@@ -49,6 +52,12 @@ export function addServeOptions(command: Command): Command {
     )
     .addOption(
       new Option(
+        '--only <vendor/driver,...>',
+        'of the drivers in --plugin-dir, serve these and no others, by FlexVolume name (default: all)',
+      ).argParser(parseNames),
+    )
+    .addOption(
+      new Option(
         '--endpoint <unix:///path>',
         'the unix socket to serve; {name} in it is the CSI name (default: unix://<kubelet-dir>/plugins/{name}/csi.sock)',
       ).env('CSI_ENDPOINT'),
@@ -60,16 +69,11 @@ export function addServeOptions(command: Command): Command {
       ).choices(['kubelet', 'none']),
     )
     .addOption(
-      new Option(
-        '--host',
-        "run drivers and host tools in the host's namespaces, where --plugin-dir or --driver is then as well; sockets and records stay in the container",
+      hostOption(
+        ', where --plugin-dir or --driver is then as well; sockets and records stay in the container',
       ),
     )
-    .addOption(
-      new Option('--host-pid <pid>', 'whose namespaces those are: the id of a process of the host')
-        .argParser(parsePid)
-        .default(1),
-    )
+    .addOption(hostPidOption())
     .addOption(
       new Option(
         '--http-endpoint <host:port>',
@@ -172,6 +176,25 @@ export function addServeOptions(command: Command): Command {
         .choices(logFormats)
         .default('json'),
     );
+}
+
+export function hostOption(more = ''): Option {
+  return new Option('--host', `run drivers and host tools in the host's namespaces${more}`);
+}
+
+export function hostPidOption(): Option {
+  return new Option('--host-pid <pid>', 'whose namespaces those are: the id of a process of the host')
+    .argParser(parsePid)
+    .default(1);
+}
+
+function parseNames(text: string): string[] {
+  const names = text.split(',').map((name) => name.trim());
+  const wrong = names.find((name) => !isQualifiedName(name));
+  if (wrong === undefined) return names;
+  throw new InvalidArgumentError(
+    `expected FlexVolume names, such as example.com/lvm,example.com/nfs, and ${JSON.stringify(wrong)} is none`,
+  );
 }
 
 function parseParallel(text: string): number {

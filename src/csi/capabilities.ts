@@ -44,10 +44,13 @@ export interface CsiCapabilities {
     | 'VOLUME_MOUNT_GROUP'
   )[];
   /** Where the node is. */
-  readonly topology?: Segments;
+  readonly topology?: Segments | undefined;
   /** 0: no limit. */
   readonly maxVolumesPerNode: number;
 }
+
+/** What the Node service says of itself. */
+export type NodeCapabilities = Pick<CsiCapabilities, 'node' | 'topology' | 'maxVolumesPerNode'>;
 
 /** True for this very driver: nothing that it cannot do, and all that it can. */
 export function csiCapabilities(driver: Capabilities, served: Served): CsiCapabilities {

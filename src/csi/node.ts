@@ -5,7 +5,7 @@ import { ephemeralName, isEphemeralId } from '../volume/ephemeral.ts';
 import type { VolumeService } from '../volume/service.ts';
 import type { VolumeStats } from '../volume/stats.ts';
 import { topologyMessage } from './answers.ts';
-import type { CsiCapabilities } from './capabilities.ts';
+import type { NodeCapabilities } from './capabilities.ts';
 import { sizeRange } from './capacity-range.ts';
 import type { NodeHandlers } from './generated/csi/v1/Node.ts';
 import type { NodeExpandVolumeRequest__Output } from './generated/csi/v1/NodeExpandVolumeRequest.ts';
@@ -29,9 +29,9 @@ export function nodeHandlers(
   parts: { readonly gate: Gate; readonly log: Logger },
   nodeId: string,
   volumes: VolumeService,
-  capabilities: () => Promise<CsiCapabilities>,
+  capabilities: () => Promise<NodeCapabilities>,
 ) {
-  const require = async (name: CsiCapabilities['node'][number], why: string): Promise<void> => {
+  const require = async (name: NodeCapabilities['node'][number], why: string): Promise<void> => {
     if (!(await capabilities()).node.includes(name)) throw new Failure('unsupported', why);
   };
 

@@ -1,9 +1,16 @@
 /** The gRPC server of one plugin on its unix socket: from bind to drain. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Server } from '@grpc/grpc-js';
 import { UnixServer, within } from '../grpc/unix-server.ts';
 import type { Logger } from '../log.ts';
 import type { VolumeService } from '../volume/service.ts';
-import { type CsiCapabilities, csiCapabilities, type Mode, type Served } from './capabilities.ts';
+import {
+  type CsiCapabilities,
+  csiCapabilities,
+  type Mode,
+  type NodeCapabilities,
+  type Served,
+} from './capabilities.ts';
 import { controllerHandlers } from './controller.ts';
 import { Gate } from './handler.ts';
 import { identityHandlers, type PluginDescription } from './identity.ts';
@@ -15,6 +22,10 @@ export interface CsiServerSettings extends Served {
   readonly socket: string;
   readonly nodeId: string;
   readonly plugin: PluginDescription;
+  /** What the node said before flexcsi was started again: it stands in for a driver whose `init` fails since. */
+  readonly lastKnown?: NodeCapabilities | undefined;
+  /** Called when the capabilities are known first, and when they have changed. */
+  readonly onCapabilities: (capabilities: CsiCapabilities) => void;
 }
 
 /** How long running calls may go on after the drain has begun. Below Kubernetes' default grace period of 30 s. */
@@ -26,6 +37,7 @@ export class CsiServer {
   readonly #log: Logger;
   readonly #gate = new Gate();
   #server: UnixServer | undefined;
+  #told: CsiCapabilities | undefined;
 
   private constructor(settings: CsiServerSettings, volumes: VolumeService, log: Logger) {
     this.#settings = settings;
@@ -52,7 +64,23 @@ export class CsiServer {
 
   /** The capabilities that the driver has now. Fails while its `init` does. */
   async capabilities(): Promise<CsiCapabilities> {
-    return csiCapabilities(await this.#volumes.capabilities(), this.#settings);
+    const capabilities = csiCapabilities(await this.#volumes.capabilities(), this.#settings);
+    if (!isDeepStrictEqual(capabilities, this.#told)) {
+      this.#told = capabilities;
+      this.#settings.onCapabilities(capabilities);
+    }
+    return capabilities;
+  }
+
+  /** Kubelet asks for them also before it takes away what a driver has mounted that is broken by now. */
+  async #nodeCapabilities(): Promise<NodeCapabilities> {
+    try {
+      return await this.capabilities();
+    } catch (error) {
+      const { lastKnown } = this.#settings;
+      if (lastKnown === undefined) throw error;
+      return lastKnown;
+    }
   }
 
   /** Takes no new calls, lets running drivers finish (25 s at most), removes the socket. */
@@ -78,7 +106,10 @@ export class CsiServer {
       server.addService(csi.Controller.service, controllerHandlers(parts, this.#volumes, capabilities));
     }
     if (serves(mode, 'node')) {
-      server.addService(csi.Node.service, nodeHandlers(parts, nodeId, this.#volumes, capabilities));
+      server.addService(
+        csi.Node.service,
+        nodeHandlers(parts, nodeId, this.#volumes, () => this.#nodeCapabilities()),
+      );
     }
   }
 }

@@ -5,7 +5,7 @@ import type { Logger } from '../log.ts';
 import type { Ended, Run } from '../process.ts';
 import { type Mask, noSecrets } from '../secrets.ts';
 import { type Answer, describeEnd, judge, type ParsedAnswer, parseAnswer } from './answer.ts';
-import type { Capabilities } from './capabilities.ts';
+import { type Capabilities, defaultCapabilities } from './capabilities.ts';
 import { codeOfAnswer, codeOfMessage, type FailureRule } from './codes.ts';
 import { driverEnvironment } from './environment.ts';
 import type { Fields } from './fields.ts';
@@ -45,6 +45,11 @@ export type CallResult =
 export interface DriverSource {
   /** Throws a `Failure` (`driver-unusable`) when there is no initialised driver. */
   current(): Promise<Driver>;
+  /**
+   * The driver for taking away what is there. Where no `init` has succeeded since flexcsi was started, the driver
+   * as it is: its verb is tried, and says what is wrong.
+   */
+  forCleanUp(): Promise<Driver>;
 }
 
 /** Bytes of a driver's words in an error, and of its other output there and in the debug log. */
@@ -72,6 +77,11 @@ export class Driver {
     }
     if (result.supported) return new Driver(settings, result.answer.capabilities);
     throw new Failure('driver-unusable', `driver ${settings.name}: init answers "Not supported"`);
+  }
+
+  /** The driver without its `init`, with kubelet's defaults for what that says. */
+  static uninitialised(settings: DriverSettings): Driver {
+    return new Driver(settings, defaultCapabilities);
   }
 
   get name(): string {

@@ -5,16 +5,18 @@ import { dirname, join } from 'node:path';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
 import { type Files, ownFiles } from '../files.ts';
 import type { FailureRule } from './codes.ts';
-import type { Driver, DriverSettings, DriverSource } from './driver.ts';
+import { Driver, type DriverSettings, type DriverSource } from './driver.ts';
 import { entryOfFlexName, executableOf, flexNameOfEntry, isDriverFile, isQualifiedName } from './names.ts';
 import { SharedRun } from './shared-run.ts';
-import { Slot } from './slot.ts';
+import { Slot, type SlotSettings } from './slot.ts';
 
 export interface RegistrySettings extends Omit<DriverSettings, 'file' | 'name' | 'failureRules'> {
   /** The plugin directory, an absolute path. */
   readonly directory: string;
   /** See `DriverSettings`; by FlexVolume name. */
   readonly failureRules?: (name: string) => readonly FailureRule[];
+  /** Which drivers are looked at, by FlexVolume name; all when left out. Of the others not even `init` is run. */
+  readonly isWanted?: (name: string) => boolean;
 }
 
 /**
@@ -83,20 +85,22 @@ export class Registry {
    */
   source(name: string): DriverSource {
     let last: Driver | undefined;
-    return {
-      current: async () => {
-        await this.#lists.ask();
-        const slot = this.#slots.get(entryOfFlexName(name));
-        await slot?.look(true);
-        last = slot?.driver ?? last;
-        if (last !== undefined) return last;
-        const { directory } = this.#settings;
-        throw (
-          slot?.failure ??
-          new Failure('driver-unusable', `driver ${name}: not in ${directory}: install it there`)
-        );
-      },
+    const current = async (): Promise<Driver> => {
+      await this.#lists.ask();
+      const slot = this.#slots.get(entryOfFlexName(name));
+      await slot?.look(true);
+      last = slot?.driver ?? last;
+      if (last !== undefined) return last;
+      throw slot?.failure ?? this.#missing(name);
     };
+    const forCleanUp = (): Promise<Driver> =>
+      current().catch(() => Driver.uninitialised(this.#driverSettings(entryOfFlexName(name))));
+    return { current, forCleanUp };
+  }
+
+  /** Where the driver's executable is, or would be. */
+  fileOf(name: string): string {
+    return this.#driverSettings(entryOfFlexName(name)).file;
   }
 
   /** Lists the directory: new drivers get a name, those that were removed lose it. Does not look at the others. */
@@ -108,9 +112,15 @@ export class Registry {
   /** The FlexVolume names of the drivers known now, broken ones too; not of those that are gone or have no valid name. */
   names(): string[] {
     return Array.from(this.#slots.values())
-      .filter((slot) => !slot.isGone && isQualifiedName(slot.name))
+      .filter((slot) => !slot.isGone && isQualifiedName(slot.name) && this.#isWanted(slot.name))
       .map((slot) => slot.name)
       .sort();
+  }
+
+  /** The drivers that can be called, as of the last look. */
+  drivers(): Driver[] {
+    const found = this.names().map((name) => this.#slots.get(entryOfFlexName(name))?.driver);
+    return found.filter((driver) => driver !== undefined);
   }
 
   /** What is wrong with which driver: its last `init` failed (an older driver may be in use), or its name is no valid one. */
@@ -182,6 +192,7 @@ export class Registry {
     for (const entry of await readExisting(directory)) {
       const isLink = entry.isSymbolicLink();
       if (entry.name.startsWith('.') || !(isLink || entry.isDirectory())) continue;
+      if (!this.#isWanted(flexNameOfEntry(entry.name))) continue;
       const identity = isLink ? await identityOf(join(directory, entry.name)) : '';
       found.push({ name: entry.name, isLink, identity });
     }
@@ -189,13 +200,25 @@ export class Registry {
   }
 
   #addSlot(entry: string): Slot {
-    const directory = join(this.#settings.directory, entry);
-    const file = join(directory, executableOf(entry));
-    const name = flexNameOfEntry(entry);
-    const failureRules = this.#settings.failureRules?.(name);
-    const slot = new Slot({ ...this.#settings, directory, file, name, failureRules });
+    const slot = new Slot(this.#driverSettings(entry));
     this.#slots.set(entry, slot);
     return slot;
+  }
+
+  #driverSettings(entry: string): SlotSettings {
+    const directory = join(this.#settings.directory, entry);
+    const name = flexNameOfEntry(entry);
+    const failureRules = this.#settings.failureRules?.(name);
+    return { ...this.#settings, directory, file: join(directory, executableOf(entry)), name, failureRules };
+  }
+
+  #isWanted(name: string): boolean {
+    return this.#settings.isWanted?.(name) ?? true;
+  }
+
+  #missing(name: string): Failure {
+    const { directory } = this.#settings;
+    return new Failure('driver-unusable', `driver ${name}: not in ${directory}: install it there`);
   }
 }
 
@@ -226,8 +249,10 @@ function nameFailure(name: string): Failure {
  */
 export class SingleDriver implements DriverSource {
   readonly #slot: Slot;
+  readonly #settings: DriverSettings;
 
   constructor(settings: DriverSettings) {
+    this.#settings = settings;
     // Whatever else lies beside a file like /usr/local/bin/driver, or below the directory, is none of its own.
     const directory = isDriverFile(settings.file) ? dirname(settings.file) : undefined;
     this.#slot = new Slot({ ...settings, directory });
@@ -239,6 +264,10 @@ export class SingleDriver implements DriverSource {
     const { driver, failure } = this.#slot;
     if (driver !== undefined) return driver;
     throw failure ?? new Failure('driver-unusable', `driver ${this.#slot.name}: not initialised`);
+  }
+
+  forCleanUp(): Promise<Driver> {
+    return this.current().catch(() => Driver.uninitialised(this.#settings));
   }
 
   /** Why the last `init` failed, if it did. */

@@ -7,7 +7,7 @@ import { basename, dirname, join } from 'node:path';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
 
 /** Bytes of the path of a socket: Linux has 108 with the NUL at the end. */
-export const SOCKET_PATH_BYTES = 107;
+const SOCKET_PATH_BYTES = 107;
 
 /**
  * The path of a unix socket endpoint: `unix:///path/csi.sock` or `unix:/path/csi.sock`.
@@ -30,6 +30,16 @@ export function parseEndpoint(endpoint: string): string {
     );
   }
   return path;
+}
+
+/** A path with `{name}` filled in; by a hash of the name where it would be longer than Linux allows. */
+export function socketPath(template: string, name: string): string {
+  const full = template.replaceAll('{name}', name);
+  return Buffer.byteLength(full) <= SOCKET_PATH_BYTES ? full : template.replaceAll('{name}', hashOf(name));
+}
+
+function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }
 
 /** Where a socket is bound before it is put in place: a directory beside that, into which only its owner can look. */
@@ -61,8 +71,7 @@ const SOCKET = 'socket';
  * @throws {Failure} `precondition` when it is in use, by a plugin that is just starting, or cannot be made.
  */
 export async function makeBindPlace(path: string, option: string): Promise<BindPlace> {
-  const hash = createHash('sha256').update(basename(path)).digest('hex').slice(0, 16);
-  const directory = join(dirname(path), `.${hash}`);
+  const directory = join(dirname(path), `.${hashOf(basename(path))}`);
   const bound = join(directory, SOCKET);
   let descriptor: number;
   try {

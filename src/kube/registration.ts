@@ -2,13 +2,12 @@
  * Makes a CSI driver known to kubelet: a socket in the directory that kubelet watches. Kubelet asks it what is
  * served and where, looks at the driver itself (NodeGetInfo), and says what came of it.
  */
-import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { loadPackageDefinition, type Server } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { errorMessage } from '../errors.ts';
 import { messageOptions } from '../grpc/messages.ts';
-import { SOCKET_PATH_BYTES } from '../grpc/socket.ts';
+import { socketPath } from '../grpc/socket.ts';
 import { UnixServer } from '../grpc/unix-server.ts';
 import type { Logger } from '../log.ts';
 import type { RegistrationHandlers } from './generated/pluginregistration/Registration.ts';
@@ -167,10 +166,7 @@ export class Registration {
 
 /** Where the registration socket of a driver is: `<name>-reg.sock`, by a hash where that would be too long. */
 export function registrationSocket(directory: string, name: string): string {
-  const path = join(directory, `${name}-reg.sock`);
-  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES) return path;
-  const hash = createHash('sha256').update(name).digest('hex').slice(0, 16);
-  return join(directory, `${hash}-reg.sock`);
+  return socketPath(join(directory, '{name}-reg.sock'), name);
 }
 
 const file = join(import.meta.dirname, '..', '..', 'proto', 'pluginregistration.proto');

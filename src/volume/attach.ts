@@ -23,6 +23,6 @@ export async function attach(parts: VolumeParts, use: VolumeUse, nodeId: string)
  * @throws {Failure} of the driver.
  */
 export async function detach(parts: VolumeParts, name: string, nodeId: string): Promise<void> {
-  const driver = await parts.driver.current();
+  const driver = await parts.driver.forCleanUp();
   await takeAway(driver, verbs.detach(name, nodeId));
 }

@@ -5,7 +5,7 @@ import { z } from 'zod';
  * A map with any keys is stored as a list of pairs: `JSON.parse` of Node 26 (V8 14.6) takes a key that ends in
  * an escape for a similar one that it has seen at that place before, `"a\""` for `"a\\"`.
  */
-function mapOf<Value extends z.ZodType>(value: Value) {
+export function mapOf<Value extends z.ZodType>(value: Value) {
   // The values are left to the record: checked by both, one that is such a map itself would be decoded twice.
   return z.codec(z.array(z.tuple([z.string(), z.unknown()])), z.record(z.string(), value), {
     decode: (pairs) => Object.fromEntries(pairs) as Record<string, z.input<Value>>,

@@ -52,7 +52,7 @@ export async function unpublish(parts: VolumeParts, request: UnpublishRequest): 
 }
 
 async function unmountByDriver(parts: VolumeParts, targetPath: string, mountPoint: string): Promise<void> {
-  const driver = await parts.driver.current();
+  const driver = await parts.driver.forCleanUp();
   const isDone = await takeMountAway(parts, driver, verbs.unmount(targetPath), mountPoint);
   if (!isDone) await unmount(parts.host, mountPoint);
   const done = isDone ? `driver ${driver.name} says Success to unmount, but` : 'after one unmount';

@@ -39,7 +39,7 @@ export async function unstageAt(
   const mountPoint = await placeInUse(parts, 'staging_target_path', path);
   // Kubelet asks the driver only when something is mounted there.
   if ((await parts.host.mounts()).at(mountPoint) !== undefined) {
-    const driver = await parts.driver.current();
+    const driver = await parts.driver.forCleanUp();
     const isDone = await takeMountAway(parts, driver, verbs.unmountDevice(path), mountPoint);
     if (!isDone) await unmount(parts.host, mountPoint);
     const done = isDone ? `driver ${driver.name} says Success to unmountdevice, but` : 'after one unmount';

@@ -3,6 +3,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { parse } from 'yaml';
+import { manifest } from '../../src/cli/manifest.ts';
 import { serve } from '../../src/cli/serve.ts';
 import type { Serving } from '../../src/cli/serving.ts';
 import { silentLogger } from '../../src/log.ts';
@@ -110,5 +112,16 @@ describe.skipIf(lacks('root'))('flexcsi serve --host', () => {
     await vi.waitFor(() => {
       expect(serving.drivers()[1]?.problem).toMatch(/was removed: install it there again/);
     }, 20_000);
+  });
+
+  it('is described by flexcsi manifest --host', async () => {
+    const { text, problems } = await manifest({
+      pluginDir: join(directory, 'plugins'),
+      host: true,
+      hostPid: other.pid,
+      output: 'objects',
+    });
+    expect(problems).toEqual([]);
+    expect(parse(text)).toMatchObject({ metadata: { name: 'd.a.b' }, spec: { attachRequired: false } });
   });
 });

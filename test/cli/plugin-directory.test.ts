@@ -256,7 +256,90 @@ describe.skipIf(lacks('mounts'))('a plugin directory', () => {
     await vi.waitFor(() => expect(statusOf('example.com/goes')).not.toHaveProperty('problem'), soon);
     rmSync(dirname(goes.file), { recursive: true });
     await registered('stays.example.com');
-    expect(statusOf('example.com/goes')).toBeUndefined();
+    await vi.waitFor(() => expect(statusOf('example.com/goes')).toBeUndefined(), soon);
+  });
+
+  it('serves a driver with volumes in use after a restart, too, when it is gone or its init fails', async () => {
+    const goes = install('example.com/goes');
+    const breaks = install('example.com/breaks');
+    await start();
+    await registered('goes.example.com', 'breaks.example.com');
+    await publish(clientOf('goes.example.com'), 'a');
+    await publish(clientOf('breaks.example.com'), 'b');
+    await serving?.stop();
+    rmSync(dirname(goes.file), { recursive: true });
+    breaks.script('init', { prints: answer('Failure', { message: 'no licence' }), exit: 1 });
+    await start();
+    await registered('goes.example.com', 'breaks.example.com');
+    const [gone, broken] = [clientOf('goes.example.com'), clientOf('breaks.example.com')];
+    const { capabilities } = await gone.node('NodeGetCapabilities', {});
+    expect(JSON.stringify(capabilities)).toContain('VOLUME_MOUNT_GROUP');
+    await vi.waitFor(() => {
+      expect(statusOf('example.com/goes')).toMatchObject({
+        serving: true,
+        problem: expect.stringMatching(/goes was removed: install it there again/),
+      });
+      expect(statusOf('example.com/breaks')).toMatchObject({
+        serving: true,
+        problem: expect.stringContaining('no licence'),
+      });
+    }, soon);
+
+    // Nothing new, but what is there can go.
+    const request = { volume_id: 'c', volume_capability: mountCapability, target_path: target('c') };
+    expect(await failureOf(broken.node('NodePublishVolume', request))).toMatch(/no licence/);
+    await unpublish(broken, 'b');
+    expect(
+      await failureOf(gone.node('NodeUnpublishVolume', { volume_id: 'a', target_path: target('a') })),
+    ).toMatch(/^INTERNAL: driver example.com\/goes: unmount was not started: .* install it there/);
+    install('example.com/goes');
+    await vi.waitFor(() => unpublish(gone, 'a'), soon);
+    await vi.waitFor(() => expect(statusOf('example.com/goes')).not.toHaveProperty('problem'), soon);
+
+    // Without volumes both are as any other driver.
+    await serving?.stop();
+    rmSync(dirname(goes.file), { recursive: true });
+    await start();
+    await vi.waitFor(() => expect(statusOf('example.com/breaks')?.problem).toContain('no licence'), soon);
+    expect(serving?.drivers().map(({ driver, serving: is }) => [driver, is])).toEqual([
+      ['example.com/breaks', false],
+    ]);
+    await registered();
+  });
+
+  it('serves only those that are listed, and others until their last volume is gone', async () => {
+    const config = join(directory, 'config.yaml');
+    writeFileSync(config, 'drivers:\n  example.com/c:\n    name: old.example.com\n');
+    for (const name of ['a', 'b', 'c']) install(`example.com/${name}`);
+    const unlisted = install('example.com/d');
+    const only = ['example.com/a', 'example.com/b', 'example.com/c', 'example.com/missing'];
+    await start({ only, config });
+    await registered('a.example.com', 'b.example.com', 'old.example.com');
+    expect(statusOf('example.com/missing')?.problem).toMatch(
+      /missing is not there: install it, or take it out of --only$/,
+    );
+    await publish(clientOf('b.example.com'), 'b');
+    await publish(clientOf('old.example.com'), 'c');
+    expect(unlisted.verbs()).toEqual([]);
+
+    await serving?.stop();
+    await start({ only: ['example.com/a', 'example.com/c'] });
+    await registered('a.example.com', 'b.example.com', 'c.example.com', 'old.example.com');
+    await vi.waitFor(() => {
+      const problems = serving?.drivers().flatMap(({ problem = [] }) => problem);
+      expect(problems).toEqual([
+        expect.stringMatching(/^driver example.com\/b is not to be served as b.example.com any more/),
+        expect.stringMatching(/^driver example.com\/c is not to be served as old.example.com any more/),
+      ]);
+    }, soon);
+    await unpublish(clientOf('b.example.com'), 'b');
+    await registered('a.example.com', 'c.example.com', 'old.example.com');
+    await unpublish(clientOf('old.example.com'), 'c');
+    await registered('a.example.com', 'c.example.com');
+    await vi.waitFor(() => {
+      expect(serving?.drivers().map(({ driver }) => driver)).toEqual(['example.com/a', 'example.com/c']);
+    }, soon);
+    expect(unlisted.verbs()).toEqual([]);
   });
 
   it('ignores what is no driver, and serves one when it is complete', async () => {
@@ -330,6 +413,7 @@ describe('flexcsi serve', () => {
     [{ name: 'a.b' }, '--name is for --driver; with --plugin-dir set names in the file of --config'],
     [{ endpoint: 'unix:///run/csi.sock' }, '--endpoint has to hold {name}'],
     [{ nodeId: '' }, '--node-id is required'],
+    [{ pluginDir: undefined, driver: '/bin/true', only: ['a'] }, '--only is for --plugin-dir'],
     [{ httpEndpoint: 'nowhere' }, '--http-endpoint must be <host>:<port> or :<port>, not "nowhere"'],
   ])('refuses %j', async (options, message) => {
     await expect(start(options as Partial<ServeOptions>)).rejects.toThrow(message);

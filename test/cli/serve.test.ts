@@ -97,7 +97,6 @@ describe('flexcsi serve', () => {
     );
     expect(lines).toContainEqual(
       expect.objectContaining({
-        init: expect.objectContaining({ attach: true }),
         controller: expect.arrayContaining(['PUBLISH_UNPUBLISH_VOLUME']),
         node: expect.arrayContaining(['STAGE_UNSTAGE_VOLUME']),
       }),

@@ -4,6 +4,7 @@ import { existsSync, lstatSync, readdirSync, readFileSync, statSync, unlinkSync 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loopDevicesBelow, mountsBelow, processesWith } from '../sanity/leftovers.ts';
+import { filesBelow, volumeRecords } from '../support/files.ts';
 import { placesAbove } from './places.ts';
 import { MARK } from './server.ts';
 import { placesOf, type Setting, stagingRoot } from './setting.ts';
@@ -66,7 +67,7 @@ export function checkNothingLeft({ directory, prefix }: Setting): void {
   require('nothing is known as attached', readEntries(ATTACHED).filter((name) =>
     name.startsWith(`${prefix}-`),
   ));
-  require('no record is left', filesBelow(state));
+  require('no record is left', volumeRecords(state));
   require('no socket is left', readEntries(sockets));
   require('no temporary file is left', readEntries(temporary));
 }
@@ -112,12 +113,6 @@ function below(directory: string): string[] {
   // A mount that is there is one of ours, and checked before. What it holds is on the other side of -xdev.
   const output = execFileSync('find', args, { encoding: 'utf8', timeout: 120_000 });
   return output.split('\0').filter((path) => path !== '');
-}
-
-function filesBelow(directory: string): string[] {
-  if (!existsSync(directory)) return [];
-  const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
-  return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
 }
 
 function readEntries(directory: string): string[] {

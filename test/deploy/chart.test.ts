@@ -98,8 +98,8 @@ describe.skipIf(isMissing)('what flexcsi manifest prints', () => {
   const pluginDir = join(import.meta.dirname, '../../drivers');
 
   it('are values of the chart, which makes the objects that it prints', async () => {
-    const values = await manifest({ pluginDir, output: 'values' });
-    const objects = objectsOf((await manifest({ pluginDir, output: 'objects' })).text);
+    const values = await manifest({ pluginDir, hostPid: 1, output: 'values' });
+    const objects = objectsOf((await manifest({ pluginDir, hostPid: 1, output: 'objects' })).text);
     const rendered = await render(parse(values.text));
     expect(values.problems).toEqual([]);
     expect(objects).toHaveLength(5);

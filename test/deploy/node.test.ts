@@ -13,6 +13,7 @@ describe.skipIf(isMissing)('the DaemonSet', () => {
     expect(flexcsi.args).toEqual([
       'serve',
       '--plugin-dir=/drivers',
+      '--only=example.com/lvm',
       '--mode=node',
       '--registration=kubelet',
       '--state-dir=/var/lib/flexcsi',
@@ -25,6 +26,13 @@ describe.skipIf(isMissing)('the DaemonSet', () => {
     expect(flexcsi.env).toEqual([
       { name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
     ]);
+  });
+
+  it('serves no other drivers than those of the values', async () => {
+    const two = await render(one({}, { driver: 'flexcsi/nfs', capabilities: { attach: false } }));
+    expect(two.flexcsi('DaemonSet').args).toContain('--only=example.com/lvm,flexcsi/nfs');
+    const none = await render({});
+    expect(none.flexcsi('DaemonSet').args.join()).not.toContain('--only');
   });
 
   it("has the node's directories at the same path, kubelet's with Bidirectional propagation", async () => {

@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { volumeRecords } from '../support/files.ts';
 import { findCanaries, makeCanaries, secretsFile } from './canaries.ts';
 import { type Flexcsi, startFlexcsi } from './flexcsi.ts';
 import { loopDevicesBelow, mountsBelow, processesWith, removeLeftovers } from './leftovers.ts';
@@ -102,7 +103,7 @@ export async function runTrial(mode: Mode, seed: number, { verbose, stop }: Tria
   );
   removeLeftovers(directory, mark);
   check('no volume and no snapshot stays', storedIn(images));
-  check('no record of a volume stays', states.flatMap(filesBelow));
+  check('no record of a volume stays', states.flatMap(volumeRecords));
   check(
     'no secret in the logs, the records and the answers',
     findCanaries(canaries, [...logs, ...states, report]),
@@ -163,9 +164,4 @@ function socketOf(directory: string, part: 'all' | 'controller' | 'node'): strin
 function storedIn(images: string): string[] {
   const rooms = readdirSync(images).filter((room) => room !== 'locks');
   return rooms.flatMap((room) => readdirSync(join(images, room)).map((name) => join(room, name)));
-}
-
-function filesBelow(directory: string): string[] {
-  const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
-  return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
 }

@@ -3,12 +3,13 @@
  * that it can think of: none may come out anywhere that people or files keep.
  */
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { csi } from '../../src/csi/proto.ts';
 import { CsiClient } from '../support/csi-client.ts';
+import { filesBelow } from '../support/files.ts';
 import { lacks } from '../support/requirements.ts';
 import { failureOf, mountsBelow } from '../support/scenario.ts';
 
@@ -189,12 +190,6 @@ describe.skipIf(lacks('mounts', 'bash'))('planted secrets', () => {
     expect(statSync(join(directory, 'state')).mode & 0o077).toBe(0);
   });
 });
-
-function filesBelow(directory: string): string[] {
-  return readdirSync(directory, { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name));
-}
 
 function linesWith(text: string, part: string): string {
   return text

@@ -3,11 +3,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loopDevicesBelow, mountsBelow, processesWith } from '../sanity/leftovers.ts';
+import { volumeRecords } from '../support/files.ts';
 import type { Inspector } from './inspector.ts';
 import type { Window } from './monitor.ts';
 import { MARK, type Places } from './places.ts';
 import type { Problems } from './problems.ts';
-import { descriptorsOf, filesBelow, isPipe, takeSample } from './sample.ts';
+import { descriptorsOf, isPipe, takeSample } from './sample.ts';
 import { MIB, SECRET } from './setting.ts';
 import { growthOf, median, type Tolerance } from './trend.ts';
 
@@ -64,7 +65,7 @@ export function checkNothingLeft(pid: number, places: Places, problems: Problems
     'no process stays',
     others.map((one) => `${one.pid} ${one.command}`),
   );
-  check('no record of a volume stays', filesBelow(places.state));
+  check('no record of a volume stays', volumeRecords(places.state));
   check('no temporary file stays', readdirSync(places.temporary));
   check('no directory of a pod or a stage stays', [
     ...namesIn(join(places.kubelet, 'pods')),

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { mountsBelow } from '../sanity/leftovers.ts';
+import { filesBelow, volumeRecords } from '../support/files.ts';
 import type { Places } from './places.ts';
 
 export interface Sample {
@@ -34,7 +35,7 @@ export function takeSample(pid: number, places: Places): Sample {
     children: children.length,
     zombies: children.filter((child) => /^\d+ \(.*\) Z/s.test(read(`/proc/${child}/stat`))),
     mounts: mountsBelow(places.root).length,
-    records: filesBelow(places.state).length,
+    records: volumeRecords(places.state).length,
     temporary: filesBelow(places.temporary).length,
   };
 }
@@ -55,23 +56,6 @@ export function descriptorsOf(pid: number): string[] {
 /** Of a pipe, by what /proc shows. */
 export function isPipe(target: string): boolean {
   return target.startsWith('pipe:');
-}
-
-/** Files and other things that are not directories, as paths. */
-export function filesBelow(directory: string): string[] {
-  return entriesOf(directory).flatMap((entry) => {
-    const path = join(directory, entry.name);
-    return entry.isDirectory() ? filesBelow(path) : [path];
-  });
-}
-
-function entriesOf(directory: string) {
-  try {
-    return readdirSync(directory, { withFileTypes: true });
-  } catch {
-    // Removed meanwhile.
-    return [];
-  }
 }
 
 function read(file: string): string {

@@ -37,6 +37,7 @@ export const usualOptions = {
   attachOn: 'controller',
   driverTimeout: 60_000,
   maxParallel: 32,
+  hostPid: 1,
   fsGroupKey: 'current',
   fsGroupChangePolicy: 'Always',
   logLevel: 'silent',

@@ -102,6 +102,7 @@ async function play(options: DemoOptions, directory: string): Promise<number> {
       kubeletDir,
       driverTimeout: 60_000,
       maxParallel: 32,
+      hostPid: 1,
       fsGroupKey: 'current',
       fsGroupChangePolicy: 'Always',
       logLevel: 'silent',

@@ -20,6 +20,7 @@ import { setTimeout } from 'node:timers/promises';
 import { type MountEntry, parseMountInfo } from '../../../src/mount/mount-table.ts';
 import { loopDevicesBelow, processesWith } from '../../sanity/leftovers.ts';
 import { CsiClient } from '../../support/csi-client.ts';
+import { volumeRecords } from '../../support/files.ts';
 import { demand } from './answers.ts';
 import { Server } from './server.ts';
 import { NODE, Volume, type VolumeSettings } from './volume.ts';
@@ -230,7 +231,7 @@ export class Site {
       'mounted',
       left.map(({ mountPoint }) => mountPoint),
     );
-    demandNone('a record', filesBelow(this.state));
+    demandNone('a record', volumeRecords(this.state));
     demandNone('attached', readdirSync(join(this.shelf, 'attached')));
     demandNone(
       'a loop device',
@@ -321,11 +322,6 @@ export async function until(what: string, holds: () => boolean): Promise<void> {
 
 function demandNone(what: string, left: readonly string[]): void {
   demand(left.length === 0, `${what} is left behind: ${left.slice(0, 5).join(', ')}`);
-}
-
-function filesBelow(directory: string): string[] {
-  const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
-  return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
 }
 
 function killIfThere(pid: number): void {
