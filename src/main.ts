@@ -49,7 +49,8 @@ program
     const { manifest } = await import('./cli/manifest.ts');
     const { text, problems } = await manifest(options);
     process.stdout.write(text);
-    for (const problem of problems) process.stderr.write(`flexcsi: left out: ${problem}\n`);
+    // A comment also where both streams end up in one file, as in `kubectl logs`.
+    for (const problem of problems) process.stderr.write(`# flexcsi: left out: ${problem}\n`);
     process.exit(problems.length === 0 ? 0 : 1);
   });
 
