@@ -231,7 +231,9 @@ async function dynamicVolume(setting: Setting): Promise<void> {
 async function foreignVolume(setting: Setting): Promise<void> {
   const { cluster, driver, storageClass } = setting;
   const name = 'e2e-foreign';
-  const csi = { driver, volumeHandle: name, fsType: 'xfs', volumeAttributes: { size: XFS_SIZE } };
+  // Another one each time: nobody deletes a volume that the driver has not made, and it grows only once.
+  const volumeHandle = `${name}-${Date.now()}`;
+  const csi = { driver, volumeHandle, fsType: 'xfs', volumeAttributes: { size: XFS_SIZE } };
   await cluster.apply(...boundVolume(name, { source: { csi }, storage: XFS_SIZE, storageClass }));
   try {
     await withPod(setting, name, { volume: { claim: name } }, async () => {
