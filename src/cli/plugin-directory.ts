@@ -83,6 +83,7 @@ export class PluginDirectory implements Serving {
     const all = new PluginDirectory(settings, parts);
     for (const before of parts.inUse) all.#addInUse(before);
     await all.#registry.start();
+    all.#handOver();
     all.#tend();
     if (all.#tenants.size === 0) {
       parts.log.warn(
@@ -137,9 +138,23 @@ export class PluginDirectory implements Serving {
 
   #addInUse(before: ServedBefore): void {
     const { flexName, name } = before;
-    const isAsBefore = this.#isListed(flexName) && this.#nameNow(flexName) === name;
-    const key = isAsBefore ? flexName : `${flexName} ${name}`;
+    const isAsBefore = this.#isAsBefore(flexName, name);
+    const key = isAsBefore ? flexName : leftoverKey(flexName, name);
     this.#addTenant(key, { flexName, wasInUse: true, ...(isAsBefore ? {} : { leftover: before }) });
+  }
+
+  #isAsBefore(flexName: string, name: string): boolean {
+    return this.#isListed(flexName) && this.#nameNow(flexName) === name;
+  }
+
+  /** A driver that has another's CSI name now, by --config after its directory was renamed, has its volumes, too. */
+  #handOver(): void {
+    for (const { flexName: before, name } of this.#parts.inUse) {
+      const heir = this.#registry.names().find((one) => this.#isListed(one) && this.#nameNow(one) === name);
+      if (heir === undefined || heir === before) continue;
+      this.#tenants.delete(this.#isAsBefore(before, name) ? before : leftoverKey(before, name));
+      this.#addTenant(heir, { flexName: heir, wasInUse: true });
+    }
   }
 
   /** Undefined for one that cannot be used. */
@@ -250,6 +265,10 @@ export class PluginDirectory implements Serving {
       `driver ${flexName}: its CSI name would be ${name}, which driver ${other.flexName} has: set another one in the file of --config (drivers: ${flexName}: name)`,
     );
   }
+}
+
+function leftoverKey(flexName: string, name: string): string {
+  return `${flexName} ${name}`;
 }
 
 async function failureOf(work: Promise<unknown>): Promise<Failure | undefined> {

@@ -342,6 +342,24 @@ describe.skipIf(lacks('mounts'))('a plugin directory', () => {
     expect(unlisted.verbs()).toEqual([]);
   });
 
+  it('hands the volumes of a driver over to the one that has its CSI name after a restart', async () => {
+    const old = install('example.com/old');
+    await start();
+    await registered('old.example.com');
+    await publish(clientOf('old.example.com'), 'a');
+    await serving?.stop();
+    renameSync(dirname(old.file), join(drivers, 'example.com~new'));
+    renameSync(join(drivers, 'example.com~new/old'), join(drivers, 'example.com~new/new'));
+    const config = join(directory, 'config.yaml');
+    writeFileSync(config, 'drivers:\n  example.com/new:\n    name: old.example.com\n');
+    await start({ config });
+    await registered('old.example.com');
+    await unpublish(clientOf('old.example.com'), 'a');
+    expect(serving?.drivers()).toEqual([
+      { driver: 'example.com/new', name: 'old.example.com', serving: true, registration: 'registered' },
+    ]);
+  });
+
   it('ignores what is no driver, and serves one when it is complete', async () => {
     mkdirSync(join(drivers, '.example.com~hidden'));
     mkdirSync(join(drivers, 'example.com~late'));
