@@ -1,12 +1,12 @@
 /** The drivers of a plugin directory, each as a plugin of its own: they come, change, break and go, each for itself. */
-import { errorMessage, Failure } from '../errors.ts';
-import type { DriverSource } from '../flex/driver.ts';
+import { Failure } from '../errors.ts';
 import { Registry, type RegistrySettings } from '../flex/registry.ts';
 import { removedFailure } from '../flex/slot.ts';
 import type { Logger } from '../log.ts';
 import type { Plugin } from './plugin.ts';
 import type { ServedBefore } from './plugin-records.ts';
 import type { DriverStatus, Serving } from './serving.ts';
+import { type FoundDriver, Tenant } from './tenant.ts';
 
 export interface PluginDirectoryParts {
   /** The CSI name. @throws {Failure} for one that CSI forbids. */
@@ -24,50 +24,21 @@ export interface PluginDirectoryParts {
   readonly goneMs?: number;
 }
 
-export interface FoundDriver {
-  readonly flexName: string;
-  /** Where its executable is, or was. */
-  readonly file: string;
-  readonly source: DriverSource;
-}
-
 const LOOK_EVERY_MS = 5_000;
-/** How long a driver that cannot be served waits: from twice the first to the longest. */
-const FIRST_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 60_000;
 const GONE_MS = 60_000;
-
-/** One driver of the directory. */
-interface Tenant {
-  readonly flexName: string;
-  readonly source: DriverSource;
-  /** Had volumes in use when flexcsi was started. */
-  readonly wasInUse: boolean;
-  /** It is to be served so no more, but has volumes in use. */
-  readonly leftover?: ServedBefore;
-  plugin?: Plugin;
-  problem?: string;
-  /** Failures in a row, and when it is tried again. */
-  failures: number;
-  dueAt: number;
-  /** Since when it is not to be served any more. */
-  leavingSince?: number;
-  isTended: boolean;
-}
 
 export class PluginDirectory implements Serving {
   readonly #registry: Registry;
   readonly #parts: PluginDirectoryParts;
   /** By FlexVolume name; those that are left over, by that and their CSI name. */
   readonly #tenants = new Map<string, Tenant>();
-  readonly #tending = new Set<Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
 
   private constructor(settings: RegistrySettings, parts: PluginDirectoryParts) {
     this.#parts = parts;
     const isLeftover = (name: string): boolean =>
-      [...this.#tenants.values()].some(({ flexName, leftover }) => leftover && flexName === name);
+      this.#all().some(({ settings: { flexName, leftover } }) => leftover && flexName === name);
     this.#registry = new Registry({
       ...settings,
       isWanted: (name) => this.#isListed(name) || isLeftover(name),
@@ -99,28 +70,26 @@ export class PluginDirectory implements Serving {
   }
 
   drivers(): DriverStatus[] {
-    const tenants = [...this.#tenants.values()];
-    const served = tenants.map(({ flexName: driver, plugin, problem = this.#problemOf(driver) }) => ({
-      driver,
-      serving: plugin !== undefined,
-      ...(problem === undefined ? {} : { problem }),
-      ...plugin?.status(),
-    }));
+    const known = this.#all().map((tenant) => tenant.status(this.#problemOf(tenant.settings.flexName)));
     const others = new Set([...this.#registry.problems().keys(), ...(this.#parts.only ?? [])]);
-    for (const { flexName } of tenants) others.delete(flexName);
+    for (const { driver } of known) others.delete(driver);
     const missing = Array.from(others, (driver) => {
       const problem =
         this.#problemOf(driver) ?? missingFailure(driver, this.#registry.fileOf(driver)).message;
       return { driver, serving: false, problem };
     });
-    return [...served, ...missing].sort((a, b) => (a.driver < b.driver ? -1 : 1));
+    return [...known, ...missing].sort((a, b) => (a.driver < b.driver ? -1 : 1));
   }
 
   async stop(): Promise<void> {
     this.#isStopped = true;
     clearInterval(this.#timer);
-    await Promise.all([...this.#tenants.values()].map(({ plugin }) => plugin?.stop()));
+    await Promise.all(this.#all().map((tenant) => tenant.stop()));
     this.#registry.release();
+  }
+
+  #all(): Tenant[] {
+    return [...this.#tenants.values()];
   }
 
   async #look(): Promise<void> {
@@ -128,33 +97,63 @@ export class PluginDirectory implements Serving {
     if (!this.#isStopped) this.#tend();
   }
 
-  #isListed(flexName: string): boolean {
-    return this.#parts.only?.includes(flexName) ?? true;
+  /** Each for itself: an init that hangs keeps only its own driver waiting. */
+  #tend(): void {
+    for (const flexName of this.#registry.names()) {
+      if (this.#isListed(flexName) && !this.#tenants.has(flexName)) this.#add(flexName, flexName, false);
+    }
+    for (const [key, tenant] of this.#tenants) {
+      void tenant.tend().then((hasLeft) => {
+        if (hasLeft) this.#tenants.delete(key);
+      });
+    }
   }
 
-  #problemOf(flexName: string): string | undefined {
-    return this.#registry.problems().get(flexName)?.message;
+  #add(key: string, flexName: string, wasInUse: boolean, leftover?: ServedBefore): void {
+    const { log, goneMs = GONE_MS } = this.#parts;
+    const tenant = new Tenant(
+      {
+        flexName,
+        file: this.#registry.fileOf(flexName),
+        source: this.#registry.source(flexName),
+        wasInUse,
+        ...(leftover && { leftover }),
+      },
+      {
+        start: async (driver, as) => {
+          this.#requireOwnName(driver.flexName, as?.name ?? this.#parts.nameOf(driver.flexName));
+          return await this.#parts.startPlugin(driver, as);
+        },
+        whyLeaving: (one) => this.#whyLeaving(one),
+        log,
+        goneMs,
+      },
+    );
+    this.#tenants.set(key, tenant);
   }
 
   #addInUse(before: ServedBefore): void {
     const { flexName, name } = before;
-    const isAsBefore = this.#isAsBefore(flexName, name);
-    const key = isAsBefore ? flexName : leftoverKey(flexName, name);
-    this.#addTenant(key, { flexName, wasInUse: true, ...(isAsBefore ? {} : { leftover: before }) });
+    if (this.#isAsBefore(flexName, name)) this.#add(flexName, flexName, true);
+    else this.#add(leftoverKey(flexName, name), flexName, true, before);
+  }
+
+  /** A driver that has another's CSI name now, by --config after its directory was renamed, has its volumes, too. */
+  #handOver(): void {
+    for (const { flexName: before, name } of this.#parts.inUse) {
+      const heir = this.#registry.names().find((one) => this.#isAsBefore(one, name));
+      if (heir === undefined || heir === before) continue;
+      this.#tenants.delete(this.#isAsBefore(before, name) ? before : leftoverKey(before, name));
+      this.#add(heir, heir, true);
+    }
   }
 
   #isAsBefore(flexName: string, name: string): boolean {
     return this.#isListed(flexName) && this.#nameNow(flexName) === name;
   }
 
-  /** A driver that has another's CSI name now, by --config after its directory was renamed, has its volumes, too. */
-  #handOver(): void {
-    for (const { flexName: before, name } of this.#parts.inUse) {
-      const heir = this.#registry.names().find((one) => this.#isListed(one) && this.#nameNow(one) === name);
-      if (heir === undefined || heir === before) continue;
-      this.#tenants.delete(this.#isAsBefore(before, name) ? before : leftoverKey(before, name));
-      this.#addTenant(heir, { flexName: heir, wasInUse: true });
-    }
+  #isListed(flexName: string): boolean {
+    return this.#parts.only?.includes(flexName) ?? true;
   }
 
   /** Undefined for one that cannot be used. */
@@ -166,119 +165,33 @@ export class PluginDirectory implements Serving {
     }
   }
 
-  #addTenant(key: string, tenant: Pick<Tenant, 'flexName' | 'wasInUse' | 'leftover'>): void {
-    const source = this.#registry.source(tenant.flexName);
-    this.#tenants.set(key, { ...tenant, source, failures: 0, dueAt: 0, isTended: false });
+  #problemOf(flexName: string): string | undefined {
+    return this.#registry.problems().get(flexName)?.message;
   }
 
-  #tend(): void {
-    for (const flexName of this.#registry.names()) {
-      if (this.#tenants.has(flexName) || !this.#isListed(flexName)) continue;
-      this.#addTenant(flexName, { flexName, wasInUse: false });
-    }
-    // Each for itself: an init that hangs keeps only its own driver waiting.
-    for (const [key, tenant] of this.#tenants) {
-      if (tenant.isTended || Date.now() < tenant.dueAt) continue;
-      tenant.isTended = true;
-      const work = this.#tendOne(key, tenant).finally(() => {
-        tenant.isTended = false;
-        this.#tending.delete(work);
-      });
-      this.#tending.add(work);
-    }
-  }
-
-  /** Never rejects. */
-  async #tendOne(key: string, tenant: Tenant): Promise<void> {
-    try {
-      // Looks at its files, and runs init where that is due.
-      const broken = await failureOf(tenant.source.current());
-      const leaving = this.#whyLeaving(tenant);
-      if (leaving === undefined) delete tenant.leavingSince;
-      else if (await this.#hasLeft(key, tenant)) return;
-      // What it has mounted before flexcsi was started is taken away also by one whose init fails now.
-      if (broken === undefined || tenant.wasInUse) await this.#serve(tenant);
-      const problem = leaving?.message ?? broken?.message;
-      if (leaving === undefined && broken !== undefined) throw broken;
-      if (problem === undefined) delete tenant.problem;
-      else this.#tell(tenant, problem);
-      tenant.failures = 0;
-    } catch (error) {
-      this.#tell(tenant, errorMessage(error));
-      tenant.failures += 1;
-      tenant.dueAt = Date.now() + Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tenant.failures);
-    }
-  }
-
-  #tell(tenant: Tenant, problem: string): void {
-    const { flexName, plugin } = tenant;
-    if (problem !== tenant.problem) {
-      const what = plugin === undefined ? 'driver not served' : 'driver served, with a problem';
-      this.#parts.log.error({ driver: flexName, problem }, what);
-    }
-    tenant.problem = problem;
-  }
-
-  async #serve(tenant: Tenant): Promise<void> {
-    if (tenant.plugin !== undefined || this.#isStopped) return;
-    const { flexName, source, leftover } = tenant;
-    this.#requireOwnName(flexName, leftover?.name ?? this.#parts.nameOf(flexName));
-    const file = this.#registry.fileOf(flexName);
-    tenant.plugin = await this.#parts.startPlugin({ flexName, file, source }, leftover);
-    if (this.#isStopped) await tenant.plugin.stop();
-  }
-
-  #whyLeaving({ flexName, leftover }: Tenant): Failure | undefined {
+  #whyLeaving({ settings: { flexName, file, leftover } }: Tenant): Failure | undefined {
     if (leftover !== undefined) {
       return new Failure(
         'driver-unusable',
         `driver ${flexName} is not to be served as ${leftover.name} any more (--only, --config): it is, until its last volume on this node is gone`,
       );
     }
-    return this.#registry.names().includes(flexName)
-      ? undefined
-      : removedFailure(flexName, this.#registry.fileOf(flexName));
-  }
-
-  /** A driver that is to leave is served for as long as volumes of it are in use. */
-  async #hasLeft(key: string, tenant: Tenant): Promise<boolean> {
-    const { flexName, plugin } = tenant;
-    const { log, goneMs = GONE_MS } = this.#parts;
-    if (plugin === undefined && !tenant.wasInUse) {
-      this.#tenants.delete(key);
-      return true;
-    }
-    tenant.leavingSince ??= Date.now();
-    if (Date.now() < tenant.leavingSince + goneMs || ((await plugin?.isInUse()) ?? true)) return false;
-    log.warn({ driver: flexName }, 'no volume of the driver is in use any more: not served any more');
-    await plugin?.stop();
-    this.#tenants.delete(key);
-    return true;
+    return this.#registry.names().includes(flexName) ? undefined : removedFailure(flexName, file);
   }
 
   /** @throws {Failure} when another driver has the same CSI name. */
   #requireOwnName(flexName: string, name: string): void {
-    const other = [...this.#tenants.values()].find(({ plugin }) => plugin?.name === name);
+    const other = this.#all().find(({ plugin }) => plugin?.name === name);
     if (other === undefined) return;
     throw new Failure(
       'driver-unusable',
-      `driver ${flexName}: its CSI name would be ${name}, which driver ${other.flexName} has: set another one in the file of --config (drivers: ${flexName}: name)`,
+      `driver ${flexName}: its CSI name would be ${name}, which driver ${other.settings.flexName} has: set another one in the file of --config (drivers: ${flexName}: name)`,
     );
   }
 }
 
 function leftoverKey(flexName: string, name: string): string {
   return `${flexName} ${name}`;
-}
-
-async function failureOf(work: Promise<unknown>): Promise<Failure | undefined> {
-  try {
-    await work;
-    return undefined;
-  } catch (error) {
-    if (error instanceof Failure) return error;
-    throw error;
-  }
 }
 
 function missingFailure(name: string, file: string): Failure {

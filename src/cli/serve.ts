@@ -16,10 +16,11 @@ import { placeOfSocket, requireWritable } from './directories.ts';
 import { Health } from './health.ts';
 import { resolveHere } from './here.ts';
 import { Plugin } from './plugin.ts';
-import { type FoundDriver, PluginDirectory } from './plugin-directory.ts';
+import { PluginDirectory } from './plugin-directory.ts';
 import { pluginsInUse, type ServedBefore } from './plugin-records.ts';
 import type { Serving } from './serving.ts';
 import type { ServeOptions } from './settings.ts';
+import type { FoundDriver } from './tenant.ts';
 
 /** Parts that the demo and the tests put in place of the usual ones. */
 export interface ServeParts {

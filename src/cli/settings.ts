@@ -102,7 +102,7 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       new Option(
         '--config <file>',
-        'a YAML file with gRPC codes for the failures of drivers that do not name any themselves',
+        'a YAML file with what is set per driver: its CSI name, where it attaches, gRPC codes for its failures',
       ),
     )
     .addOption(
