@@ -12,7 +12,7 @@ export function filesBelow(directory: string): string[] {
 
 /** The records of volumes in a state directory. What a driver can do is on record as well, and stays. */
 export function volumeRecords(stateDir: string): string[] {
-  return filesBelow(stateDir).filter((file) => !/\/served\/[^/]+\.json$/.test(file));
+  return filesBelow(stateDir).filter((file) => !/\/served\/[^/]+$/.test(file));
 }
 
 function entriesOf(directory: string) {

@@ -13,6 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { mountsBelow, processesWith } from '../../sanity/leftovers.ts';
+import { volumeRecords } from '../../support/files.ts';
 import { type Plugin, startPlugin } from '../../support/plugin.ts';
 import { FaultyDriver } from './faulty-driver.ts';
 import { until } from './outcome.ts';
@@ -134,7 +135,7 @@ export class World {
       ...mountsBelow(this.#kubelet).map((path) => `a mount at ${path}`),
       ...paths.filter((path) => existsSync(path)).map((path) => `the directory ${path}`),
       ...readdirSync(this.driver.path('attached')).map((name) => `${name} is still attached`),
-      ...this.#records().map((path) => `the record ${path}`),
+      ...volumeRecords(join(this.#base, 'plugin/state')).map((path) => `the record ${path}`),
     ];
   }
 
@@ -148,12 +149,6 @@ export class World {
   }
 
   /** The records that flexcsi keeps. */
-  #records(): string[] {
-    const state = join(this.#base, 'plugin/state');
-    const entries = readdirSync(state, { recursive: true, withFileTypes: true });
-    return entries.filter((one) => !one.isDirectory()).map((one) => join(one.parentPath, one.name));
-  }
-
   /** Ends flexcsi and takes everything away, whatever state it is in. */
   async end(): Promise<void> {
     this.driver.heal();
