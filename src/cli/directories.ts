@@ -20,17 +20,19 @@ export async function placeOfSocket(
   const template = endpoint ?? `unix://${join(kubeletDir, 'plugins', '{name}', 'csi.sock')}`;
   const scheme = /^unix:(?:\/\/)?(?=\/)/.exec(template)?.[0] ?? '';
   const path = parseEndpoint(scheme + socketPath(template.slice(scheme.length), name));
-  if (template.includes('{name}')) await makeSocketDirectory(dirname(path));
+  if (template.includes('{name}')) {
+    await makeSocketDirectory(dirname(path), endpoint === undefined ? '--kubelet-dir' : '--endpoint');
+  }
   return path;
 }
 
 /** Kubelet looks into it: not for its owner only, as the records are. */
-async function makeSocketDirectory(path: string): Promise<void> {
+async function makeSocketDirectory(path: string, option: string): Promise<void> {
   try {
     await mkdir(path, 0o750);
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return;
-    throw new Failure('precondition', `--endpoint: ${path} cannot be made: ${errorMessage(error)}`, {
+    throw new Failure('precondition', `${option}: ${path} cannot be made: ${errorMessage(error)}`, {
       cause: error,
     });
   }

@@ -1,7 +1,7 @@
 /** `/healthz`: whether this process lives, and how its drivers are. A broken driver is no reason to restart it. */
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
-import { errorMessage, Failure } from '../errors.ts';
+import { errorCode, errorMessage, Failure } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Serving } from './serving.ts';
 
@@ -29,7 +29,11 @@ export class Health {
       server.listen({ port, ...(host === '' ? {} : { host }) });
       await once(server, 'listening');
     } catch (error) {
-      throw new Failure('precondition', `--http-endpoint ${endpoint}: ${errorMessage(error)}`, {
+      const hint =
+        errorCode(error) === 'EADDRINUSE'
+          ? '; another process has the port, another flexcsi on this node perhaps: name another one (healthPort of the chart)'
+          : '';
+      throw new Failure('precondition', `--http-endpoint ${endpoint}: ${errorMessage(error)}${hint}`, {
         cause: error,
       });
     }

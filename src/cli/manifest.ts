@@ -47,7 +47,15 @@ export async function manifest(options: ManifestOptions): Promise<{ text: string
   for (const { flexName, capabilities } of found.drivers) {
     const { name } = configOf(config, flexName);
     try {
-      drivers.push({ flexName, name: name ?? csiName(flexName), isNamed: name !== undefined, capabilities });
+      const csi = name ?? csiName(flexName);
+      const other = drivers.find((one) => one.name === csi);
+      if (other !== undefined) {
+        problems.push(
+          `driver ${flexName}: its CSI name would be ${csi}, which driver ${other.flexName} has: set another one in the file of --config (drivers: ${flexName}: name)`,
+        );
+        continue;
+      }
+      drivers.push({ flexName, name: csi, isNamed: name !== undefined, capabilities });
     } catch (error) {
       problems.push(errorMessage(error));
     }

@@ -1,10 +1,11 @@
 /** The drivers of a plugin directory, each as a plugin of its own: they come, change, break and go, each for itself. */
 import { Failure } from '../errors.ts';
+import { isQualifiedName } from '../flex/names.ts';
 import { Registry, type RegistrySettings } from '../flex/registry.ts';
 import { removedFailure } from '../flex/slot.ts';
 import type { Logger } from '../log.ts';
 import type { Plugin } from './plugin.ts';
-import type { ServedBefore } from './plugin-records.ts';
+import type { InUse, ServedBefore } from './plugin-records.ts';
 import type { DriverStatus, Serving } from './serving.ts';
 import { type FoundDriver, Tenant } from './tenant.ts';
 
@@ -16,7 +17,7 @@ export interface PluginDirectoryParts {
   /** FlexVolume names: no other drivers are served; all when left out. */
   readonly only?: readonly string[] | undefined;
   /** Plugins with volumes in use from before flexcsi was started: served until these are gone, whatever became of the drivers. */
-  readonly inUse: readonly ServedBefore[];
+  readonly inUse: readonly InUse[];
   readonly log: Logger;
   /** Milliseconds between two looks at the directory; 5 s when left out. */
   readonly lookEveryMs?: number;
@@ -32,6 +33,8 @@ export class PluginDirectory implements Serving {
   readonly #parts: PluginDirectoryParts;
   /** By FlexVolume name; those that are left over, by that and their CSI name. */
   readonly #tenants = new Map<string, Tenant>();
+  /** CSI names and who has them: from before the first start of a plugin until it has stopped. */
+  readonly #names = new Map<string, Tenant>();
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
 
@@ -52,11 +55,11 @@ export class PluginDirectory implements Serving {
    */
   static async start(settings: RegistrySettings, parts: PluginDirectoryParts): Promise<PluginDirectory> {
     const all = new PluginDirectory(settings, parts);
-    for (const before of parts.inUse) all.#addInUse(before);
+    for (const { name, last } of parts.inUse) if (last !== undefined) all.#addInUse({ name, ...last });
     await all.#registry.start();
-    all.#handOver();
+    for (const before of parts.inUse) all.#handOver(before);
     all.#tend();
-    if (all.#tenants.size === 0) {
+    if (all.#tenants.size === 0 && parts.only === undefined) {
       parts.log.warn(
         { directory: settings.directory },
         'no driver in the plugin directory yet: expected <vendor>~<driver>/<driver> there (--plugin-dir)',
@@ -71,7 +74,12 @@ export class PluginDirectory implements Serving {
 
   drivers(): DriverStatus[] {
     const known = this.#all().map((tenant) => tenant.status(this.#problemOf(tenant.settings.flexName)));
-    const others = new Set([...this.#registry.problems().keys(), ...(this.#parts.only ?? [])]);
+    const present = this.#registry.names();
+    // Those that have left are of interest to nobody; those without a valid name are never present.
+    const broken = [...this.#registry.problems().keys()].filter(
+      (name) => present.includes(name) || !isQualifiedName(name),
+    );
+    const others = new Set([...broken, ...(this.#parts.only ?? [])]);
     for (const { driver } of known) others.delete(driver);
     const missing = Array.from(others, (driver) => {
       const problem =
@@ -104,12 +112,12 @@ export class PluginDirectory implements Serving {
     }
     for (const [key, tenant] of this.#tenants) {
       void tenant.tend().then((hasLeft) => {
-        if (hasLeft) this.#tenants.delete(key);
+        if (hasLeft) this.#remove(key);
       });
     }
   }
 
-  #add(key: string, flexName: string, wasInUse: boolean, leftover?: ServedBefore): void {
+  #add(key: string, flexName: string, wasInUse: boolean, leftover?: ServedBefore): Tenant {
     const { log, goneMs = GONE_MS } = this.#parts;
     const tenant = new Tenant(
       {
@@ -120,9 +128,9 @@ export class PluginDirectory implements Serving {
         ...(leftover && { leftover }),
       },
       {
-        start: async (driver, as) => {
-          this.#requireOwnName(driver.flexName, as?.name ?? this.#parts.nameOf(driver.flexName));
-          return await this.#parts.startPlugin(driver, as);
+        start: async (one) => {
+          this.#takeName(one, leftover?.name ?? this.#parts.nameOf(flexName));
+          return await this.#parts.startPlugin(one.settings, leftover);
         },
         whyLeaving: (one) => this.#whyLeaving(one),
         log,
@@ -130,21 +138,41 @@ export class PluginDirectory implements Serving {
       },
     );
     this.#tenants.set(key, tenant);
+    return tenant;
   }
 
+  #remove(key: string): void {
+    const tenant = this.#tenants.get(key);
+    this.#tenants.delete(key);
+    for (const [name, holder] of this.#names) if (holder === tenant) this.#names.delete(name);
+  }
+
+  /** Nobody else gets the name of one whose volumes are in use. */
   #addInUse(before: ServedBefore): void {
     const { flexName, name } = before;
-    if (this.#isAsBefore(flexName, name)) this.#add(flexName, flexName, true);
-    else this.#add(leftoverKey(flexName, name), flexName, true, before);
+    const tenant = this.#isAsBefore(flexName, name)
+      ? this.#add(flexName, flexName, true)
+      : this.#add(leftoverKey(flexName, name), flexName, true, before);
+    this.#names.set(name, tenant);
   }
 
-  /** A driver that has another's CSI name now, by --config after its directory was renamed, has its volumes, too. */
-  #handOver(): void {
-    for (const { flexName: before, name } of this.#parts.inUse) {
-      const heir = this.#registry.names().find((one) => this.#isAsBefore(one, name));
-      if (heir === undefined || heir === before) continue;
-      this.#tenants.delete(this.#isAsBefore(before, name) ? before : leftoverKey(before, name));
-      this.#add(heir, heir, true);
+  /**
+   * A driver that has the CSI name of one that is gone has its volumes, too: its directory was renamed, and --config
+   * has kept the name. Likewise where it is not on record who had it.
+   */
+  #handOver({ name, last }: InUse): void {
+    const before = last?.flexName;
+    const present = this.#registry.names();
+    if (before !== undefined && present.includes(before)) return;
+    const heir = present.find((one) => this.#isAsBefore(one, name));
+    if (heir !== undefined) {
+      if (before !== undefined) {
+        this.#remove(this.#isAsBefore(before, name) ? before : leftoverKey(before, name));
+      }
+      this.#names.set(name, this.#add(heir, heir, true));
+    } else if (before === undefined) {
+      const problem = `volumes of ${name} are on record as in use (--state-dir), and no driver here has that CSI name`;
+      this.#parts.log.error({ plugin: name, problem }, 'volumes without a driver');
     }
   }
 
@@ -179,14 +207,19 @@ export class PluginDirectory implements Serving {
     return this.#registry.names().includes(flexName) ? undefined : removedFailure(flexName, file);
   }
 
-  /** @throws {Failure} when another driver has the same CSI name. */
-  #requireOwnName(flexName: string, name: string): void {
-    const other = this.#all().find(({ plugin }) => plugin?.name === name);
-    if (other === undefined) return;
-    throw new Failure(
-      'driver-unusable',
-      `driver ${flexName}: its CSI name would be ${name}, which driver ${other.settings.flexName} has: set another one in the file of --config (drivers: ${flexName}: name)`,
-    );
+  /** @throws {Failure} when another driver has the CSI name. */
+  #takeName(tenant: Tenant, name: string): void {
+    const { flexName } = tenant.settings;
+    const holder = this.#names.get(name) ?? tenant;
+    if (holder !== tenant) {
+      const { flexName: other, wasInUse } = holder.settings;
+      const why = wasInUse ? ', with volumes in use from before' : '';
+      throw new Failure(
+        'driver-unusable',
+        `driver ${flexName}: its CSI name would be ${name}, which driver ${other} has${why}: set another one in the file of --config (drivers: ${flexName}: name)`,
+      );
+    }
+    this.#names.set(name, tenant);
   }
 }
 

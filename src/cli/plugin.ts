@@ -1,7 +1,7 @@
 /** One driver as a CSI plugin: its server, its records, its registration. */
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import type { CsiCapabilities } from '../csi/capabilities.ts';
+import type { CsiCapabilities, NodeCapabilities } from '../csi/capabilities.ts';
 import { CsiServer } from '../csi/server.ts';
 import { errorMessage } from '../errors.ts';
 import type { DriverSource } from '../flex/driver.ts';
@@ -13,7 +13,7 @@ import { VolumeLocks } from '../volume/lock.ts';
 import type { VolumeLookup } from '../volume/parts.ts';
 import { VolumeService } from '../volume/service.ts';
 import type { DriverConfig } from './config.ts';
-import { PluginRecords } from './plugin-records.ts';
+import { leastServed, PluginRecords } from './plugin-records.ts';
 import type { ServeOptions } from './settings.ts';
 import { version } from './version.ts';
 
@@ -31,6 +31,8 @@ export interface PluginSettings {
   readonly kubeletDir: string;
   readonly registers: boolean;
   readonly config: DriverConfig;
+  /** See `CsiServerSettings`. */
+  readonly lookEveryMs?: number | undefined;
   readonly options: Pick<
     ServeOptions,
     'nodeId' | 'mode' | 'attachOn' | 'fsGroupKey' | 'fsGroupChangePolicy' | 'maxVolumesPerNode' | 'topology'
@@ -46,12 +48,14 @@ export interface PluginParts {
 
 /** How long the socket waits for the driver's `init`, so that its first clients find it ready. */
 const INIT_WAIT_MS = 5_000;
+const RECORD_AGAIN_MS = 30_000;
 
 export class Plugin {
   readonly name: string;
   readonly #server: CsiServer;
   readonly #registration: Registration | undefined;
   readonly #records: PluginRecords;
+  readonly #log: Logger;
   #stopped: Promise<void> | undefined;
 
   private constructor(
@@ -59,11 +63,13 @@ export class Plugin {
     server: CsiServer,
     registration: Registration | undefined,
     records: PluginRecords,
+    log: Logger,
   ) {
     this.name = name;
     this.#server = server;
     this.#registration = registration;
     this.#records = records;
+    this.#log = log;
   }
 
   /**
@@ -103,15 +109,13 @@ export class Plugin {
     const onCapabilities = (capabilities: CsiCapabilities): void => {
       const { controller, node, topology: where, maxVolumesPerNode: most } = capabilities;
       log.info({ controller, node }, "CSI capabilities, from the driver's answer to init");
-      if (mode === 'controller') return;
       const last = { flexName, attachOn, node: [...node], topology: where, maxVolumesPerNode: most };
-      records.lastServed.write(name, last).catch((error: unknown) => {
-        log.warn({ err: error }, 'not recorded what the driver can do');
-      });
+      void recordLastServed(records, name, last, log);
     };
-    const lastKnown = await records.lastServed.read(name);
+    const lastKnown = await lastKnownOf(records, name, flexName, log);
+    const { lookEveryMs } = settings;
     const server = await CsiServer.bind(
-      { ...served, socket, nodeId, plugin, lastKnown, onCapabilities },
+      { ...served, socket, nodeId, plugin, lastKnown, onCapabilities, lookEveryMs },
       volumes,
       log,
     );
@@ -131,7 +135,7 @@ export class Plugin {
       ? new Registration({ directory: join(kubeletDir, 'plugins_registry'), name, endpoint: socket }, log)
       : undefined;
     await registration?.start();
-    return new Plugin(name, server, registration, records);
+    return new Plugin(name, server, registration, records, log);
   }
 
   /** Its name, and what kubelet says of it where kubelet is told. */
@@ -141,19 +145,57 @@ export class Plugin {
     return { name: this.name, registration: problem === undefined ? state : `${state}: ${problem}` };
   }
 
-  /** See `PluginRecords`. */
-  async isInUse(): Promise<boolean> {
-    return await this.#records.isInUse();
+  /** Stops it unless volumes of it are in use, or a call is running that may make it so. Answers whether it has. */
+  async stopIfUnused(): Promise<boolean> {
+    if ((await this.#records.isInUse()) || this.#server.isBusy) return false;
+    await this.stop();
+    return true;
   }
 
-  /** Takes no new calls, lets running drivers finish (25 s at most), removes the sockets. */
+  /** Takes no new calls, lets running drivers finish (25 s at most), removes the sockets. Never rejects. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stop();
     return this.#stopped;
   }
 
   async #stop(): Promise<void> {
-    await this.#registration?.stop();
-    await this.#server.drain();
+    // The drain first: from this very moment there are no new calls.
+    const ends = await Promise.allSettled([this.#server.drain(), this.#registration?.stop()]);
+    for (const end of ends) {
+      if (end.status === 'fulfilled') continue;
+      this.#log.warn({ problem: errorMessage(end.reason) }, 'not stopped as it should be');
+    }
+  }
+}
+
+/** What stands in for a driver whose `init` fails; nothing where it was never served and has no volumes. */
+async function lastKnownOf(
+  records: PluginRecords,
+  name: string,
+  flexName: string,
+  log: Logger,
+): Promise<NodeCapabilities | undefined> {
+  const known = await records.lastServed.read(name).catch((error: unknown) => {
+    log.warn({ problem: errorMessage(error) }, 'not known what the driver could do before');
+    return undefined;
+  });
+  return known ?? ((await records.isInUse()) ? leastServed(flexName) : undefined);
+}
+
+/** Tried again for as long as it fails, on a full disk for instance: after a restart it may be needed. */
+async function recordLastServed(
+  records: PluginRecords,
+  name: string,
+  last: Parameters<PluginRecords['lastServed']['write']>[1],
+  log: Logger,
+): Promise<void> {
+  for (let isTold = false; ; isTold = true) {
+    try {
+      await records.lastServed.write(name, last);
+      return;
+    } catch (error) {
+      if (!isTold) log.warn({ problem: errorMessage(error) }, 'not recorded what the driver can do');
+      await setTimeout(RECORD_AGAIN_MS, undefined, { ref: false });
+    }
   }
 }

@@ -55,15 +55,24 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
 
   const startPlugin = async (
     { flexName, file, source }: FoundDriver,
-    as: Pick<ServedBefore, 'name' | 'attachOn'> | { readonly name: string } = { name: nameOf(flexName) },
+    as: Pick<ServedBefore, 'name' | 'attachOn'> = { name: nameOf(flexName) },
   ): Promise<Plugin> => {
     const { name } = as;
     const socket = await placeOfSocket(options, name, kubeletDir);
     const stateDir = join(resolveHere(options.stateDir), name);
     await requireWritable(stateDir);
-    const own = { name, flexName, file, socket, stateDir, kubeletDir, registers };
+    const own = {
+      name,
+      flexName,
+      file,
+      socket,
+      stateDir,
+      kubeletDir,
+      registers,
+      lookEveryMs: parts.lookEveryMs,
+    };
     const its = log.child(options.pluginDir === undefined ? {} : { plugin: name });
-    const attachOn = 'attachOn' in as ? { attachOn: as.attachOn } : {};
+    const attachOn = as.attachOn === undefined ? {} : { attachOn: as.attachOn };
     return await Plugin.start(
       { ...own, config: { ...configOf(config, flexName), ...attachOn }, options },
       { driver: source, host, lookup: parts.lookup ?? cluster.of(name), log: its },
@@ -80,16 +89,26 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
     places: new Places(options.maxParallel),
     nodeId: options.nodeId,
   };
-  const serving =
-    options.driver === undefined
-      ? await serveDirectory()
-      : await serveDriver(resolveHere(options.driver), options.name);
+  let serving: Serving | undefined;
+  // Before anything is served: what cannot be had is told while there is nothing to take back.
   const health =
-    options.httpEndpoint === undefined ? undefined : await Health.listen(options.httpEndpoint, serving, log);
+    options.httpEndpoint === undefined
+      ? undefined
+      : await Health.listen(options.httpEndpoint, { drivers: () => serving?.drivers() ?? [] }, log);
+  try {
+    serving =
+      options.driver === undefined
+        ? await serveDirectory()
+        : await serveDriver(resolveHere(options.driver), options.name);
+  } catch (error) {
+    await health?.close();
+    throw error;
+  }
+  const started = serving;
   return {
-    drivers: () => serving.drivers(),
+    drivers: () => started.drivers(),
     stop: async () => {
-      await serving.stop();
+      await started.stop();
       await health?.close();
     },
   };
@@ -114,8 +133,7 @@ export async function serve(options: ServeOptions, parts: ServeParts = {}): Prom
   async function serveDirectory(): Promise<Serving> {
     const directory = resolveHere(options.pluginDir ?? '');
     const failureRules = (flexName: string) => rulesFor(config, flexName);
-    // A plugin of the controller has no volume in use on its node.
-    const inUse = options.mode === 'controller' ? [] : await pluginsInUse(resolveHere(options.stateDir), log);
+    const inUse = await pluginsInUse(resolveHere(options.stateDir), log);
     const { only } = options;
     return await PluginDirectory.start(
       { ...common, directory, failureRules },

@@ -189,6 +189,7 @@ export function hostPidOption(): Option {
 }
 
 function parseNames(text: string): string[] {
+  if (text === '') return [];
   const names = text.split(',').map((name) => name.trim());
   const wrong = names.find((name) => !isQualifiedName(name));
   if (wrong === undefined) return names;

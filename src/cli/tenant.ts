@@ -21,7 +21,7 @@ export interface TenantSettings extends FoundDriver {
 }
 
 export interface TenantParts {
-  readonly start: (driver: FoundDriver, as: ServedBefore | undefined) => Promise<Plugin>;
+  readonly start: (tenant: Tenant) => Promise<Plugin>;
   /** Why the driver is not to be served any more; undefined while it is. */
   readonly whyLeaving: (tenant: Tenant) => Failure | undefined;
   readonly log: Logger;
@@ -32,6 +32,8 @@ export interface TenantParts {
 /** How long a driver that cannot be served waits: from twice the first to the longest. */
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 60_000;
+/** From when on it is told that an init has not ended. */
+const SLOW_MS = 10_000;
 
 export class Tenant {
   readonly settings: TenantSettings;
@@ -42,7 +44,8 @@ export class Tenant {
   #failures = 0;
   #dueAt = 0;
   #leavingSince: number | undefined;
-  #isTended = false;
+  #tendedSince: number | undefined;
+  #starting: Promise<Plugin> | undefined;
   #isStopped = false;
 
   constructor(settings: TenantSettings, parts: TenantParts) {
@@ -56,9 +59,10 @@ export class Tenant {
 
   /** @param problem of the driver's files, where the tenant itself has none. */
   status(problem: string | undefined): DriverStatus {
-    const told = this.#problem ?? problem;
+    const { flexName } = this.settings;
+    const told = this.#slowness() ?? this.#problem ?? problem;
     return {
-      driver: this.settings.flexName,
+      driver: flexName,
       serving: this.#plugin !== undefined,
       ...(told === undefined ? {} : { problem: told }),
       ...this.#plugin?.status(),
@@ -67,46 +71,49 @@ export class Tenant {
 
   /** Does what is due. Answers whether the tenant has left. Never rejects; at once while it is at work already. */
   async tend(): Promise<boolean> {
-    if (this.#isTended || Date.now() < this.#dueAt) return false;
-    this.#isTended = true;
+    if (this.#tendedSince !== undefined || performance.now() < this.#dueAt) return false;
+    this.#tendedSince = performance.now();
     try {
       return await this.#tend();
     } catch (error) {
       this.#tell(errorMessage(error));
       this.#failures += 1;
-      this.#dueAt = Date.now() + Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures);
+      this.#dueAt = performance.now() + Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures);
       return false;
     } finally {
-      this.#isTended = false;
+      this.#tendedSince = undefined;
     }
   }
 
   /** Serves it no more, also when it is just about to begin. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    await this.#plugin?.stop();
+    const plugin = this.#plugin ?? (await this.#starting?.catch(() => undefined));
+    await plugin?.stop();
   }
 
   async #tend(): Promise<boolean> {
-    const { source, wasInUse } = this.settings;
+    const { source, wasInUse, leftover } = this.settings;
+    // What it has mounted before flexcsi was started is taken away also where its init fails now, or hangs.
+    if (wasInUse) await this.#serve();
     // Looks at its files, and runs init where that is due.
     const broken = await failureOf(source.current());
     const leaving = this.#parts.whyLeaving(this);
     if (leaving === undefined) this.#leavingSince = undefined;
     else if (await this.#hasLeft()) return true;
-    // What it has mounted before flexcsi was started is taken away also by one whose init fails now.
-    if (broken === undefined || wasInUse) await this.#serve();
+    if (broken === undefined) await this.#serve();
     if (leaving === undefined && broken !== undefined) throw broken;
+    const also = leftover === undefined || broken === undefined ? '' : `; ${broken.message}`;
     if (leaving === undefined) this.#problem = undefined;
-    else this.#tell(leaving.message);
+    else this.#tell(`${leaving.message}${also}`);
     this.#failures = 0;
     return false;
   }
 
   async #serve(): Promise<void> {
     if (this.#plugin !== undefined || this.#isStopped) return;
-    this.#plugin = await this.#parts.start(this.settings, this.settings.leftover);
-    if (this.#isStopped) await this.#plugin.stop();
+    this.#starting = this.#parts.start(this);
+    this.#plugin = await this.#starting;
   }
 
   /** A driver that is to leave is served for as long as volumes of it are in use. */
@@ -114,12 +121,18 @@ export class Tenant {
     const { flexName, wasInUse } = this.settings;
     const { log, goneMs } = this.#parts;
     if (this.#plugin === undefined && !wasInUse) return true;
-    this.#leavingSince ??= Date.now();
-    if (Date.now() < this.#leavingSince + goneMs) return false;
-    if (this.#plugin === undefined || (await this.#plugin.isInUse())) return false;
+    this.#leavingSince ??= performance.now();
+    if (performance.now() < this.#leavingSince + goneMs) return false;
+    if (!(await this.#plugin?.stopIfUnused())) return false;
     log.warn({ driver: flexName }, 'no volume of the driver is in use any more: not served any more');
-    await this.#plugin.stop();
     return true;
+  }
+
+  /** An init that takes long, for people who wonder. */
+  #slowness(): string | undefined {
+    const seconds = Math.round((performance.now() - (this.#tendedSince ?? performance.now())) / 1000);
+    if (seconds * 1000 < SLOW_MS) return undefined;
+    return `driver ${this.settings.flexName}: its init has not ended for ${seconds} s`;
   }
 
   #tell(problem: string): void {

@@ -9,7 +9,7 @@ import type { ControllerHandlers } from './generated/csi/v1/Controller.ts';
 import type { ControllerExpandVolumeRequest__Output } from './generated/csi/v1/ControllerExpandVolumeRequest.ts';
 import type { ControllerPublishVolumeRequest__Output } from './generated/csi/v1/ControllerPublishVolumeRequest.ts';
 import type { ControllerUnpublishVolumeRequest__Output } from './generated/csi/v1/ControllerUnpublishVolumeRequest.ts';
-import { type Gate, unary } from './handler.ts';
+import { type Gate, unary, unlessUnusable } from './handler.ts';
 import { provisioningHandlers } from './provisioning.ts';
 import { DEVICE_KEY, READONLY_KEY } from './publish-context.ts';
 import { accessOf, requireCapability, requireText, volumeOptions } from './request.ts';
@@ -67,7 +67,8 @@ export function controllerHandlers(
       'ControllerUnpublishVolume',
       parts,
       async (request: ControllerUnpublishVolumeRequest__Output, { cancelled }) => {
-        await requireAttach();
+        // What is attached can be detached also while init fails.
+        await requireAttach().catch(unlessUnusable);
         const volumeId = requireText('volume_id', request.volume_id);
         if (request.node_id === '') {
           throw new Failure(

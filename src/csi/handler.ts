@@ -46,6 +46,10 @@ export class Gate {
     };
   }
 
+  get isBusy(): boolean {
+    return this.#inside > 0;
+  }
+
   /** Lets nobody in any more; resolves when all who are inside have left. */
   async close(): Promise<void> {
     this.#open = false;
@@ -66,6 +70,11 @@ const quiet: ReadonlySet<Rpc> = new Set([
   'NodeGetInfo',
   'NodeGetVolumeStats',
 ]);
+
+/** For what is done also while the driver's `init` fails. @throws any other error. */
+export function unlessUnusable(error: unknown): void {
+  if (!(error instanceof Failure) || error.kind !== 'driver-unusable') throw error;
+}
 
 /** Makes a gRPC handler of a function that answers or throws. */
 export function unary<Request extends object, Response>(

@@ -14,7 +14,7 @@ import type { NodePublishVolumeRequest__Output } from './generated/csi/v1/NodePu
 import type { NodeStageVolumeRequest__Output } from './generated/csi/v1/NodeStageVolumeRequest.ts';
 import type { NodeUnpublishVolumeRequest__Output } from './generated/csi/v1/NodeUnpublishVolumeRequest.ts';
 import type { NodeUnstageVolumeRequest__Output } from './generated/csi/v1/NodeUnstageVolumeRequest.ts';
-import { type Gate, unary } from './handler.ts';
+import { type Gate, unary, unlessUnusable } from './handler.ts';
 import { DEVICE_KEY, READONLY_KEY } from './publish-context.ts';
 import {
   accessOf,
@@ -35,12 +35,8 @@ export function nodeHandlers(
     if (!(await capabilities()).node.includes(name)) throw new Failure('unsupported', why);
   };
 
-  const requireStats = (): Promise<void> =>
-    require('GET_VOLUME_STATS', 'the driver says supportsMetrics: false in init').catch((error: unknown) => {
-      // The mount table answers, not the driver: one that is broken at the moment takes no numbers away.
-      if (error instanceof Failure && error.kind === 'driver-unusable') return;
-      throw error;
-    });
+  /** The same, for what is done also with a driver whose `init` fails. */
+  const requireUnlessBroken: typeof require = (name, why) => require(name, why).catch(unlessUnusable);
 
   return {
     NodeGetCapabilities: unary('NodeGetCapabilities', parts, async () => ({
@@ -79,7 +75,7 @@ export function nodeHandlers(
       'NodeUnstageVolume',
       parts,
       async (request: NodeUnstageVolumeRequest__Output, { cancelled }) => {
-        await require('STAGE_UNSTAGE_VOLUME', notStaged);
+        await requireUnlessBroken('STAGE_UNSTAGE_VOLUME', notStaged);
         const volumeId = requireText('volume_id', request.volume_id);
         const stagingPath = requirePath('staging_target_path', request.staging_target_path);
         await volumes.unstage({ volumeId, stagingPath }, cancelled);
@@ -136,7 +132,8 @@ export function nodeHandlers(
       'NodeGetVolumeStats',
       parts,
       async (request: NodeGetVolumeStatsRequest__Output) => {
-        await requireStats();
+        // The mount table answers, not the driver.
+        await requireUnlessBroken('GET_VOLUME_STATS', 'the driver says supportsMetrics: false in init');
         const volumeId = requireText('volume_id', request.volume_id);
         const path = requireVolumePath(volumeId, request.volume_path);
         return { usage: usageOf(await volumes.stats(path)) };

@@ -1,4 +1,5 @@
 /** A driver that answered `init`: calls its verbs. */
+import { setTimeout } from 'node:timers/promises';
 import { errorMessage, Failure, type FailureKind } from '../errors.ts';
 import type { Files } from '../files.ts';
 import type { Logger } from '../log.ts';
@@ -46,10 +47,28 @@ export interface DriverSource {
   /** Throws a `Failure` (`driver-unusable`) when there is no initialised driver. */
   current(): Promise<Driver>;
   /**
-   * The driver for taking away what is there. Where no `init` has succeeded since flexcsi was started, the driver
-   * as it is: its verb is tried, and says what is wrong.
+   * The driver for taking away what is there. Where its `init` fails or hangs (10 s), as it was before, or without
+   * an `init`: its verb is tried, and says what is wrong.
    */
   forCleanUp(): Promise<Driver>;
+}
+
+/** How long taking something away waits for an `init`. */
+const CLEAN_UP_WAIT_MS = 10_000;
+
+/** `current` of a source, or what `fallback` answers when that fails or takes too long. */
+export async function orForCleanUp(current: Promise<Driver>, fallback: () => Driver): Promise<Driver> {
+  const isLate = Symbol('late');
+  const waiting = new AbortController();
+  try {
+    const late = setTimeout(CLEAN_UP_WAIT_MS, isLate, { ref: false, signal: waiting.signal });
+    const first = await Promise.race([current, late]);
+    return first === isLate ? fallback() : (first as Driver);
+  } catch {
+    return fallback();
+  } finally {
+    waiting.abort();
+  }
 }
 
 /** Bytes of a driver's words in an error, and of its other output there and in the debug log. */

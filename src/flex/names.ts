@@ -60,7 +60,7 @@ export function csiName(flexName: string): string {
   if (fault !== undefined) {
     throw new Failure(
       'driver-unusable',
-      `driver ${flexName}: its CSI name would be "${name}", which ${fault}: set another one with --name, or in the configuration (drivers: ${flexName}: name)`,
+      `driver ${flexName}: its CSI name would be "${name}", which ${fault}: set another one in the file of --config (drivers: ${flexName}: name), or with --name for a single --driver`,
     );
   }
   return name;
@@ -68,20 +68,23 @@ export function csiName(flexName: string): string {
 
 /**
  * Throws a `Failure` (`driver-unusable`) when the name is none for a CSI driver: at most 63 characters (CSI's
- * GetPluginInfo) and, in lower case, a DNS name (Kubernetes' CSIDriver object).
+ * GetPluginInfo) and a DNS name in lower case (Kubernetes' CSIDriver object).
  */
 export function checkCsiName(name: string): void {
   const fault = csiNameFault(name);
   if (fault !== undefined) {
-    throw new Failure('driver-unusable', `"${name}" cannot be a CSI name: it ${fault} (--name)`);
+    throw new Failure(
+      'driver-unusable',
+      `"${name}" cannot be a CSI name: it ${fault} (--name, or name in the file of --config)`,
+    );
   }
 }
 
 /** Why a name is none for a CSI driver, as the end of a sentence; undefined for one that is. */
 export function csiNameFault(name: string): string | undefined {
   if (name.length > 63) return `has ${name.length} characters where CSI allows 63`;
-  if (!subdomain.test(name.toLowerCase())) {
-    return 'is no DNS name (letters, digits, - and ., each part beginning and ending with a letter or digit)';
+  if (!subdomain.test(name)) {
+    return 'is no DNS name (lower-case letters, digits, - and ., each part beginning and ending with a letter or digit)';
   }
   return undefined;
 }

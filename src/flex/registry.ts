@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { errorCode, errorMessage, Failure } from '../errors.ts';
 import { type Files, ownFiles } from '../files.ts';
 import type { FailureRule } from './codes.ts';
-import { Driver, type DriverSettings, type DriverSource } from './driver.ts';
+import { Driver, type DriverSettings, type DriverSource, orForCleanUp } from './driver.ts';
 import { entryOfFlexName, executableOf, flexNameOfEntry, isDriverFile, isQualifiedName } from './names.ts';
 import { SharedRun } from './shared-run.ts';
 import { Slot, type SlotSettings } from './slot.ts';
@@ -94,7 +94,13 @@ export class Registry {
       throw slot?.failure ?? this.#missing(name);
     };
     const forCleanUp = (): Promise<Driver> =>
-      current().catch(() => Driver.uninitialised(this.#driverSettings(entryOfFlexName(name))));
+      orForCleanUp(
+        current(),
+        () =>
+          this.#slots.get(entryOfFlexName(name))?.driver ??
+          last ??
+          Driver.uninitialised(this.#driverSettings(entryOfFlexName(name))),
+      );
     return { current, forCleanUp };
   }
 
@@ -109,11 +115,12 @@ export class Registry {
     for (const [entry, slot] of this.#slots) this.#forgetIfGone(entry, slot);
   }
 
-  /** The FlexVolume names of the drivers known now, broken ones too; not of those that are gone or have no valid name. */
+  /** The FlexVolume names of the drivers that are there, broken ones too; not of those that have no valid name. */
   names(): string[] {
-    return Array.from(this.#slots.values())
-      .filter((slot) => !slot.isGone && isQualifiedName(slot.name) && this.#isWanted(slot.name))
-      .map((slot) => slot.name)
+    return Array.from(this.#slots)
+      .filter(([entry, slot]) => this.#entries.has(entry) && !slot.isGone && isQualifiedName(slot.name))
+      .map(([, slot]) => slot.name)
+      .filter((name) => this.#isWanted(name))
       .sort();
   }
 
@@ -127,6 +134,7 @@ export class Registry {
   problems(): Map<string, Failure> {
     const problems = new Map<string, Failure>();
     for (const { name, failure } of this.#slots.values()) {
+      if (!this.#isWanted(name)) continue;
       const problem = isQualifiedName(name) ? failure : nameFailure(name);
       if (problem !== undefined) problems.set(name, problem);
     }
@@ -267,7 +275,7 @@ export class SingleDriver implements DriverSource {
   }
 
   forCleanUp(): Promise<Driver> {
-    return this.current().catch(() => Driver.uninitialised(this.#settings));
+    return orForCleanUp(this.current(), () => this.#slot.driver ?? Driver.uninitialised(this.#settings));
   }
 
   /** Why the last `init` failed, if it did. */

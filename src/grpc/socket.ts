@@ -34,7 +34,7 @@ export function parseEndpoint(endpoint: string): string {
 
 /** A path with `{name}` filled in; by a hash of the name where it would be longer than Linux allows. */
 export function socketPath(template: string, name: string): string {
-  const full = template.replaceAll('{name}', name);
+  const full = template.replaceAll('{name}', () => name);
   return Buffer.byteLength(full) <= SOCKET_PATH_BYTES ? full : template.replaceAll('{name}', hashOf(name));
 }
 

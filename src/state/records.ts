@@ -37,17 +37,19 @@ export class RecordStore<Content> {
     return (await this.#load(this.#file(key), key))?.content;
   }
 
+  /**
+   * Whether there is no record, not even one that cannot be used.
+   *
+   * @throws {Failure} `precondition` when the directory cannot be read.
+   */
+  async isEmpty(): Promise<boolean> {
+    return (await this.#names()).length === 0;
+  }
+
   /** All records, with their keys. Files that cannot be used are passed over, as in `read`. */
   async all(): Promise<{ readonly key: string; readonly content: Content }[]> {
-    let names: string[];
-    try {
-      names = await readdir(this.#directory);
-    } catch (error) {
-      if (errorCode(error) === 'ENOENT') return [];
-      throw this.#unusable('read', error);
-    }
     const found: { key: string; content: Content }[] = [];
-    for (const name of names.filter((one) => one.endsWith('.json'))) {
+    for (const name of await this.#names()) {
       const stored = await this.#load(join(this.#directory, name));
       if (stored !== undefined && this.#file(stored.key) === join(this.#directory, name)) found.push(stored);
     }
@@ -116,6 +118,15 @@ export class RecordStore<Content> {
       } catch (error) {
         if (errorCode(error) !== 'ENOENT') throw this.#unusable('removed', error);
       }
+    }
+  }
+
+  async #names(): Promise<string[]> {
+    try {
+      return (await readdir(this.#directory)).filter((name) => name.endsWith('.json'));
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return [];
+      throw this.#unusable('read', error);
     }
   }
 

@@ -63,6 +63,10 @@ export class VolumeLocks {
     }
   }
 
+  get isBusy(): boolean {
+    return this.#queues.size > 0;
+  }
+
   /** Resolves when nothing runs and nothing waits. */
   async idle(): Promise<void> {
     while (this.#queues.size > 0) {

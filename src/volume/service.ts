@@ -177,17 +177,22 @@ export class VolumeService {
     const name = isEphemeralId(volumeId) ? ephemeralName(targetPath) : undefined;
     if (name === undefined) return volumeId;
     // Where the driver cannot be asked, unpublish must still not run beside a publish of the name.
-    const attaches = await this.capabilities().then(
-      ({ attach }) => attach,
-      () => true,
-    );
-    return attaches ? `in-line volume ${name}` : volumeId;
+    const { attach } = (await this.#parts.driver.forCleanUp()).capabilities;
+    return attach ? `in-line volume ${name}` : volumeId;
   }
 
-  /** Resolves when no call is running any more, whether or not a client still waits for it. */
+  /** Whether a call is running, whether or not a client still waits for it. */
+  get isBusy(): boolean {
+    return this.#locks().some((locks) => locks.isBusy);
+  }
+
+  /** Resolves when no call is running any more. */
   async idle(): Promise<void> {
-    const all = [this.#controller, this.#node, this.#snapshots, this.#sources];
-    await Promise.all(all.map((locks) => locks.idle()));
+    await Promise.all(this.#locks().map((locks) => locks.idle()));
+  }
+
+  #locks(): VolumeLocks[] {
+    return [this.#controller, this.#node, this.#snapshots, this.#sources];
   }
 }
 

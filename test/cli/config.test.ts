@@ -180,7 +180,7 @@ describe('a mistake in the file', () => {
     ],
     [
       'drivers:\n  lvm:\n    name: under_score\n',
-      '3:11: drivers.lvm.name: "under_score" is no CSI name: it is no DNS name (letters, digits, - and ., each part beginning and ending with a letter or digit)',
+      '3:11: drivers.lvm.name: "under_score" is no CSI name: it is no DNS name (lower-case letters, digits, - and ., each part beginning and ending with a letter or digit)',
     ],
     [
       'drivers:\n  lvm:\n    attachOn: nodes\n',
