@@ -11,7 +11,12 @@ export type Logger = PinoLogger;
 
 /** A logger that writes to standard error, so that standard output stays free for what a command prints. */
 export function createLogger(level: LogLevel, format: LogFormat): Logger {
-  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  const options = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
   if (format === 'pretty') {
     const pretty = PinoPretty({
       destination: 2,

@@ -201,7 +201,7 @@ export class PluginDirectory implements Serving {
     if (leftover !== undefined) {
       return new Failure(
         'driver-unusable',
-        `driver ${flexName} is not to be served as ${leftover.name} any more (--only, --config): it is, until its last volume on this node is gone`,
+        `driver ${flexName} is not to be served as ${leftover.name} any more (--only or --config, the chart's drivers): it is, until its last volume on this node is gone`,
       );
     }
     return this.#registry.names().includes(flexName) ? undefined : removedFailure(flexName, file);
@@ -230,6 +230,6 @@ function leftoverKey(flexName: string, name: string): string {
 function missingFailure(name: string, file: string): Failure {
   return new Failure(
     'driver-unusable',
-    `driver ${name}: ${file} is not there: install it, or take it out of --only`,
+    `driver ${name}: ${file} is not there: install it, or take it out of --only (the chart's drivers)`,
   );
 }

@@ -31,7 +31,7 @@ export interface TenantParts {
 
 /** How long a driver that cannot be served waits: from twice the first to the longest. */
 const FIRST_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 60_000;
+const LONGEST_WAIT_MS = 20_000;
 /** From when on it is told that an init has not ended. */
 const SLOW_MS = 10_000;
 
@@ -118,11 +118,13 @@ export class Tenant {
 
   /** A driver that is to leave is served for as long as volumes of it are in use. */
   async #hasLeft(): Promise<boolean> {
-    const { flexName, wasInUse } = this.settings;
+    const { flexName, wasInUse, leftover } = this.settings;
     const { log, goneMs } = this.#parts;
     if (this.#plugin === undefined && !wasInUse) return true;
     this.#leavingSince ??= performance.now();
-    if (performance.now() < this.#leavingSince + goneMs) return false;
+    // Of one that is not to be served any more nothing is waited for.
+    const graceMs = leftover === undefined ? goneMs : 0;
+    if (performance.now() < this.#leavingSince + graceMs) return false;
     if (!(await this.#plugin?.stopIfUnused())) return false;
     log.warn({ driver: flexName }, 'no volume of the driver is in use any more: not served any more');
     return true;

@@ -77,7 +77,7 @@ describe.skipIf(lacks('mounts'))('a plugin directory, after a restart,', () => {
     await site.start({ only, config });
     await site.registered('a.example.com', 'b.example.com', 'old.example.com');
     expect(site.statusOf('example.com/missing')?.problem).toMatch(
-      /missing is not there: install it, or take it out of --only$/,
+      /missing is not there: install it, or take it out of --only \(the chart's drivers\)$/,
     );
     await site.publish(site.clientOf('b.example.com'), 'b');
     await site.publish(site.clientOf('old.example.com'), 'c');

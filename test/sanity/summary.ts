@@ -33,7 +33,7 @@ function logDuring({ from, to }: TestResult, logs: readonly string[]): string[] 
     .map((line) => ({ line, at: Date.parse(/"time":"([^"]+)"/.exec(line)?.[1] ?? '') }))
     .filter(({ line, at }) => at >= from && at <= to && !NOISE.test(line))
     .sort((one, other) => one.at - other.at);
-  const warnings = during.filter(({ line }) => /^\{"level":[4-6]0/.test(line));
+  const warnings = during.filter(({ line }) => /^\{"level":"(?:warn|error)"/.test(line));
   const shown = (warnings.length > 0 ? warnings : during).slice(-LOG_LINES);
   return shown.map(({ line }) => line.slice(0, LOG_WIDTH));
 }

@@ -66,6 +66,13 @@ export function answer(status: string, fields: Readonly<Record<string, unknown>>
   return JSON.stringify({ status, ...fields });
 }
 
+/** What drivers have written down, to be removed when the process ends. */
+const controls = new Set<string>();
+
+function removeControls(): void {
+  for (const control of controls) rmSync(control, { recursive: true, force: true });
+}
+
 export class ScriptedDriver {
   /** The executable. */
   readonly file: string;
@@ -87,6 +94,8 @@ export class ScriptedDriver {
   /** Installs the driver as this very file. */
   static installAt(file: string): ScriptedDriver {
     const control = mkdtempSync(join(tmpdir(), 'flexcsi-driver-'));
+    if (controls.size === 0) process.once('exit', removeControls);
+    controls.add(control);
     mkdirSync(join(control, 'calls'));
     mkdirSync(join(control, 'answers'));
     const driver = new ScriptedDriver(file, control);

@@ -113,7 +113,7 @@ function parentOf(pid: string): number | undefined {
 function problemIn(line: string): string[] {
   try {
     const { level, rpc, code, problem, msg } = JSON.parse(line) as Record<string, unknown>;
-    if (Number(level) < 40) return [];
+    if (level !== 'warn' && level !== 'error') return [];
     return [
       [rpc, code, msg, problem]
         .filter((word) => typeof word === 'string')
