@@ -7,9 +7,21 @@ import { loadConfig } from '../../src/cli/config.ts';
 import { manifest } from '../../src/cli/manifest.ts';
 import { chart, render, runHelm } from './helm.ts';
 import { plainFile, plainYaml } from './plain.ts';
-import { containersOf, objectsOf } from './rendered.ts';
+import { containersOf, type KubeObject, objectsOf, Rendered } from './rendered.ts';
 import { TemporaryFile } from './temporary-file.ts';
 import { able, isMissing, lvm, one } from './values.ts';
+
+/** No two objects of one kind and name, and names that Kubernetes takes: those of roles may have colons. */
+function expectDistinct(objects: readonly KubeObject[]): void {
+  const ids = objects.map(
+    ({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name as string}`,
+  );
+  expect(ids).toEqual([...new Set(ids)]);
+  for (const { kind, metadata } of objects) {
+    const pattern = /Role/.test(kind) ? /^[a-z0-9][-a-z0-9.:]*$/ : /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
+    expect(metadata.name, kind).toMatch(pattern);
+  }
+}
 
 describe.skipIf(isMissing)('the chart', () => {
   it.each([
@@ -39,11 +51,61 @@ describe.skipIf(isMissing)('the chart', () => {
         { ...local2, storageCapacity: true, secrets },
       ),
     );
-    const ids = objects.map(
-      ({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name as string}`,
-    );
-    expect(ids).toEqual([...new Set(ids)]);
-    for (const { kind, metadata } of objects) expect(metadata.name, kind).toMatch(/^[a-z0-9][-a-z0-9.]*$/);
+    expectDistinct(objects);
+  });
+
+  it('has no object twice for drivers with the names of its own objects', async () => {
+    const central = { capabilities: able, storageCapacity: true };
+    const secrets = [{ namespace: 'storage', name: 'a' }];
+    const names = [
+      'node',
+      'controller',
+      'lvm',
+      'controller.lvm',
+      'lvm.capacity',
+      'lvm.secrets',
+      'secrets.lvm',
+    ];
+    const drivers = names.map((name) => ({ ...central, secrets, driver: `example.com/${name}`, name }));
+    const onNode = ['node.lvm', 'node.node', 'capacity.lvm'].map((name) => ({
+      ...{ ...central, secrets, provisionOn: 'node', driver: `example.com/${name}`, name },
+    }));
+    const rendered = await render({ drivers: [...drivers, ...onNode] });
+    expectDistinct(rendered.objects);
+    // The account of the nodes may not do what a controller may.
+    expect((await render({ drivers })).rights('flexcsi-node')).toEqual([
+      'get persistentvolumeclaims',
+      'get persistentvolumes',
+      'list persistentvolumes',
+    ]);
+  });
+
+  it('has names that are texts, whatever they look like', async () => {
+    const args = ['template', '1.5', chart, '--namespace', '123', '--values', '-'];
+    const values = {
+      ...one({ capabilities: able, name: '1e3' }),
+      fullnameOverride: '077',
+      nameOverride: 'true',
+    };
+    const objects = objectsOf(await runHelm(args, JSON.stringify(values)));
+    for (const { metadata } of objects) {
+      expect(typeof metadata.name).toBe('string');
+      expect(['string', 'undefined']).toContain(typeof metadata.namespace);
+      for (const label of Object.values(metadata.labels)) expect(typeof label).toBe('string');
+    }
+    expect(objects.find(({ kind }) => kind === 'ConfigMap').metadata.name).toBe('077');
+  });
+
+  it('has nothing in the cluster, or on a node, in common with a release of its name elsewhere', async () => {
+    const inNamespace = async (namespace: string, release: string) => {
+      const args = ['template', release, chart, '--namespace', namespace, '--values', '-'];
+      return new Rendered(objectsOf(await runHelm(args, JSON.stringify(one()))));
+    };
+    const [here, there] = [await inNamespace('a', 'b-flexcsi'), await inNamespace('a-b', 'flexcsi')];
+    const roles = (rendered: Rendered) => rendered.all('ClusterRole').map(({ metadata }) => metadata.name);
+    expect(roles(here).filter((role) => roles(there).includes(role))).toEqual([]);
+    expect(here.flexcsi('DaemonSet').args).toContain('--state-dir=/var/lib/flexcsi/a_b-flexcsi');
+    expect(there.flexcsi('DaemonSet').args).toContain('--state-dir=/var/lib/flexcsi/a-b_flexcsi');
   });
 });
 

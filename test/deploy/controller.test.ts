@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { render } from './helm.ts';
 import { containerOf, containersOf, type KubeObject } from './rendered.ts';
-import { able, controller, isMissing, local, one, placesOf } from './values.ts';
+import { able, account, controller, isMissing, local, one, placesOf } from './values.ts';
 
 describe.skipIf(isMissing)('a controller', () => {
   it.each<[string, object, string[] | undefined]>([
@@ -87,8 +87,8 @@ describe.skipIf(isMissing)('a controller', () => {
     ],
   ])('may do what %s needs', async (_what, driver, rights) => {
     const rendered = await render(one(driver));
-    expect(rendered.pod('Deployment').serviceAccountName).toBe(controller);
-    const all = rendered.rights(controller);
+    expect(rendered.pod('Deployment').serviceAccountName).toBe(account);
+    const all = rendered.rights(account);
     expect(all).toEqual(
       expect.arrayContaining([...rights, 'create leases in storage', 'update leases in storage']),
     );
@@ -96,9 +96,9 @@ describe.skipIf(isMissing)('a controller', () => {
   });
 
   it('may read no attachments or nodes for a resizer alone, and change no volumes for an attacher', async () => {
-    const resizer = (await render(one({ capabilities: { attach: false }, expand: true }))).rights(controller);
+    const resizer = (await render(one({ capabilities: { attach: false }, expand: true }))).rights(account);
     expect(resizer.filter((right) => /attachment|nodes|delete|create persistent/.test(right))).toEqual([]);
-    const attacher = (await render(one())).rights(controller);
+    const attacher = (await render(one())).rights(account);
     expect(attacher.filter((right) => /claims$|create persistent|delete/.test(right))).toEqual([
       'get persistentvolumeclaims',
     ]);
@@ -111,7 +111,7 @@ describe.skipIf(isMissing)('a controller', () => {
       { namespace: 'other', name: 'key' },
     ];
     const rendered = await render(one({ capabilities: able, secrets }));
-    expect(rendered.rights(controller).filter((right) => right.includes('secrets'))).toEqual([
+    expect(rendered.rights(account).filter((right) => right.includes('secrets'))).toEqual([
       'get secrets admin user in vault',
       'get secrets key in other',
     ]);
@@ -123,7 +123,7 @@ describe.skipIf(isMissing)('a controller', () => {
     const { args, env } = containerOf(rendered.pod('Deployment'), 'provisioner');
     expect(args).toEqual(expect.arrayContaining(['--enable-capacity', '--capacity-ownerref-level=2']));
     expect(env.map((variable: KubeObject) => variable.name)).toEqual(['NAMESPACE', 'POD_NAME']);
-    expect(rendered.rights(controller)).toContain('create csistoragecapacities in storage');
+    expect(rendered.rights(account)).toContain('create csistoragecapacities in storage');
   });
 
   it('is on nodes that have the driver, and enters them, for drivers on nodes', async () => {
@@ -150,6 +150,17 @@ describe.skipIf(isMissing)('a controller', () => {
       '/srv/images HostToContainer',
     ]);
     expect(rendered.flexcsi('Deployment').env[0].name).toBe('NODE_NAME');
+  });
+
+  it('is replaced when what is set for its own driver changes, and for no other', async () => {
+    const sums = async (failures: object[]) => {
+      const nbd = { driver: 'example.com/nbd', failures };
+      const deployments = (await render(one({}, nbd))).all('Deployment');
+      return deployments.map(({ spec }) => spec.template.metadata.annotations['checksum/config']);
+    };
+    const [lvm, nbd] = await sums([]);
+    const [sameLvm, otherNbd] = await sums([{ message: 'gone', code: 'NOT_FOUND' }]);
+    expect([sameLvm === lvm, otherNbd === nbd]).toEqual([true, false]);
   });
 
   it("has a port of its own in the node's network", async () => {

@@ -16,7 +16,7 @@ describe.skipIf(isMissing)('the DaemonSet', () => {
       '--only=example.com/lvm',
       '--mode=node',
       '--registration=kubelet',
-      '--state-dir=/var/lib/flexcsi',
+      '--state-dir=/var/lib/flexcsi/storage_flexcsi',
       '--http-endpoint=127.0.0.1:9810',
       '--config=/etc/flexcsi/config.yaml',
       '--kubelet-dir=/var/lib/kubelet',
@@ -32,13 +32,14 @@ describe.skipIf(isMissing)('the DaemonSet', () => {
     const two = await render(one({}, { driver: 'flexcsi/nfs', capabilities: { attach: false } }));
     expect(two.flexcsi('DaemonSet').args).toContain('--only=example.com/lvm,flexcsi/nfs');
     const none = await render({});
-    expect(none.flexcsi('DaemonSet').args.join()).not.toContain('--only');
+    expect(none.flexcsi('DaemonSet').args).toContain('--only=');
   });
 
   it("has the node's directories at the same path, kubelet's with Bidirectional propagation", async () => {
-    const rendered = await render({ ...one({ hostPaths: ['/srv/images'] }), kubeletDir: '/data/kubelet' });
+    const driver = one({ hostPaths: ['/srv/images'] });
+    const rendered = await render({ ...driver, kubeletDir: '/data/kubelet', stateDir: '/data/flexcsi' });
     expect(placesOf(rendered.pod('DaemonSet'))).toEqual([
-      '/var/lib/flexcsi',
+      '/data/flexcsi',
       '/data/kubelet Bidirectional',
       '/dev',
       '/srv/images HostToContainer',
@@ -61,6 +62,7 @@ describe.skipIf(isMissing)('the DaemonSet', () => {
     const own = await render({ hostNetwork: false, healthPort: 1234 });
     expect(own.flexcsi('DaemonSet').args).toContain('--http-endpoint=:1234');
     expect(own.flexcsi('DaemonSet').livenessProbe.httpGet).toEqual({ path: '/healthz', port: 1234 });
+    expect(own.flexcsi('DaemonSet').readinessProbe.httpGet).toEqual({ path: '/healthz', port: 1234 });
     expect(own.pod('DaemonSet').hostNetwork).toBeUndefined();
     const shared = await render({ healthPort: 1234 });
     expect(shared.flexcsi('DaemonSet').args).toContain('--http-endpoint=127.0.0.1:1234');
@@ -83,7 +85,7 @@ describe.skipIf(isMissing)('the DaemonSet', () => {
         '--host-pid=7',
       ]),
     );
-    expect(placesOf(pod)).toEqual(['/var/lib/flexcsi', '/var/lib/kubelet Bidirectional']);
+    expect(placesOf(pod)).toEqual(['/var/lib/flexcsi/storage_flexcsi', '/var/lib/kubelet Bidirectional']);
   });
 
   it("runs the drivers of the node's plugin directory in the container", async () => {
@@ -92,6 +94,28 @@ describe.skipIf(isMissing)('the DaemonSet', () => {
     expect(rendered.flexcsi('DaemonSet').args).toContain('--plugin-dir=/opt/flex');
     expect(rendered.flexcsi('DaemonSet').args).not.toContain('--host');
     expect(placesOf(rendered.pod('DaemonSet'))).toContain('/opt/flex HostToContainer');
+  });
+
+  it("finds a plugin directory in kubelet's directory there, without a mount on the node's", async () => {
+    const pluginDir = '/var/lib/kubelet/volumeplugins';
+    const rendered = await render({ ...one(), pluginDirOnNode: true, pluginDir });
+    expect(rendered.flexcsi('DaemonSet').args).toContain(`--plugin-dir=${pluginDir}`);
+    expect(placesOf(rendered.pod('DaemonSet')).join()).not.toContain(pluginDir);
+    expect(placesOf(rendered.pod('Deployment'))).toEqual([`${pluginDir} HostToContainer`]);
+  });
+
+  it('has the usual directories of drivers from the node', async () => {
+    const hostPaths = [
+      '/run/lvm',
+      '/etc/iscsi',
+      '/sys',
+      '/lib/modules',
+      '/run/udev',
+      '/var/lib/flexcsi-loop',
+    ];
+    hostPaths.push('/srv/...', '/opt/.hidden', '/usr/share/x');
+    const places = placesOf((await render(one({ hostPaths }))).pod('DaemonSet'));
+    expect(places).toEqual(expect.arrayContaining(hostPaths.map((path) => `${path} HostToContainer`)));
   });
 
   it('makes node-local volumes where they will be', async () => {
@@ -131,6 +155,24 @@ describe.skipIf(isMissing)('the DaemonSet', () => {
       'POD_NAME',
     ]);
     expect(containersOf(rendered.pod('Deployment'))).toEqual(['flexcsi', 'attacher']);
+  });
+
+  it('has containers and volumes of its own for each of two long names', async () => {
+    const long = `${'a'.repeat(25)}.${'b'.repeat(30)}`;
+    const driver = { capabilities: { ...local, snapshot: true }, provisionOn: 'node' };
+    const [first, second] = ['.one', '.two'].map((end) => ({ ...driver, name: long + end }));
+    const pod = (await render(one(first, { ...second, driver: 'example.com/b' }))).pod('DaemonSet');
+    for (const names of [containersOf(pod), pod.volumes.map((volume: KubeObject) => volume.name)]) {
+      expect(names).toEqual([...new Set(names)]);
+      for (const name of names) expect(name).toMatch(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
+    }
+    expect(containersOf(pod)).toHaveLength(5);
+    for (const container of pod.containers.slice(1)) {
+      const [mount] = container.volumeMounts;
+      const volume = pod.volumes.find((one: KubeObject) => one.name === mount.name);
+      expect(volume.hostPath.path).toBe(mount.mountPath);
+      expect(container.args[0]).toBe(`--csi-address=${mount.mountPath}/csi.sock`);
+    }
   });
 
   it('may read volumes and claims, and nothing else', async () => {

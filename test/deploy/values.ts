@@ -10,6 +10,7 @@ export const isMissing = (await findHelm()) === undefined && lacks('helm');
 export const lvm = 'example.com/lvm';
 export const name = 'lvm.example.com';
 export const controller = 'flexcsi-lvm-example-com';
+export const account = 'flexcsi-controller-lvm-example-com';
 /** A driver that has everything. */
 export const able = {
   attach: true,

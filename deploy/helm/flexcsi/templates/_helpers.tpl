@@ -1,17 +1,26 @@
+{{/* Cut short where it has to leave room for the name of a driver; it may end in a dot or hyphen then. */}}
 {{- define "flexcsi.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- $usual := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $usual .Values.fullnameOverride | trunc 40 | trimAll "-." -}}
 {{- end -}}
+
+{{/*
+What names the release in the whole cluster. Of namespace, full name and CSI name none can have a colon, so that what is
+joined by it is like nothing else; names of roles may have one.
+*/}}
+{{- define "flexcsi.scope" -}}
+{{ .Release.Namespace }}:{{ include "flexcsi.fullname" . }}
+{{- end -}}
+
+{{/* A directory of the release alone: no CSI name, namespace or full name has an underscore. */}}
+{{- define "flexcsi.stateDir" -}}
+{{- default (printf "/var/lib/flexcsi/%s_%s" .Release.Namespace (include "flexcsi.fullname" .)) .Values.stateDir -}}
 {{- end -}}
 
 {{- define "flexcsi.selector" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "flexcsi.labels" -}}
@@ -34,12 +43,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 The drivers, with all that follows from what is said of them, as a YAML list. Fails for what cannot work.
 */}}
 {{- define "flexcsi.drivers" -}}
+{{- include "flexcsi.checkDirectories" . -}}
+{{- include "flexcsi.checkOptions" . -}}
+{{- $flexNames := dict -}}
 {{- $names := dict -}}
 {{- $objects := dict -}}
 {{- $classes := dict -}}
+{{- $defaultClass := "" -}}
+{{- $snapshotClasses := dict -}}
 {{- range $index, $driver := .Values.drivers -}}
 {{- $flexName := $driver.driver -}}
 {{- $where := printf "drivers[%d] (%s)" $index $flexName -}}
+{{- if hasKey $flexNames $flexName -}}
+{{- fail (printf "%s: %s is the same driver: expected each once" $where (get $flexNames $flexName)) -}}
+{{- end -}}
+{{- $_ := set $flexNames $flexName (printf "drivers[%d]" $index) -}}
 {{- $parts := splitList "/" $flexName -}}
 {{- $usual := ternary (printf "%s.%s" (last $parts) (first $parts)) (printf "%s.flexvolume" $flexName) (eq (len $parts) 2) | lower -}}
 {{- $name := default $usual $driver.name -}}
@@ -62,7 +80,19 @@ The drivers, with all that follows from what is said of them, as a YAML list. Fa
 {{- fail (printf "%s: there are two storage classes %s" $where $class.name) -}}
 {{- end -}}
 {{- $_ := set $classes $class.name true -}}
+{{- if $class.default -}}
+{{- with $defaultClass -}}
+{{- fail (printf "%s: storage class %s: %s is the default already: expected one" $where $class.name .) -}}
+{{- end -}}
+{{- $defaultClass = $class.name -}}
+{{- end -}}
 {{- $grows = or $grows $class.allowVolumeExpansion -}}
+{{- end -}}
+{{- range $class := $driver.snapshotClasses -}}
+{{- if hasKey $snapshotClasses $class.name -}}
+{{- fail (printf "%s: there are two snapshot classes %s" $where $class.name) -}}
+{{- end -}}
+{{- $_ := set $snapshotClasses $class.name true -}}
 {{- end -}}
 {{- $attaches := ne (toString $says.attach) "false" -}}
 {{- $onNode := eq (default "controller" $driver.provisionOn) "node" -}}
@@ -87,10 +117,22 @@ The drivers, with all that follows from what is said of them, as a YAML list. Fa
 {{- end -}}
 {{- $controller := default dict $driver.controller -}}
 {{- $central := not $onNode -}}
-{{- $sidecars := dict "attacher" $attaches "provisioner" (and $provisions $central) "resizer" $resizes "snapshotter" (and $snapshots $central) }}
+{{- $sidecars := dict "attacher" $attaches "provisioner" (and $provisions $central) "resizer" $resizes "snapshotter" (and $snapshots $central) -}}
+{{- $hasController := or $sidecars.attacher $sidecars.provisioner $sidecars.resizer $sidecars.snapshotter -}}
+{{- /* In the node's network controllers may meet on a node. */ -}}
+{{- $port := ternary (add $.Values.healthPort 1 $index) (int64 $.Values.healthPort) $.Values.controller.hostNetwork -}}
+{{- if and $hasController (gt $port 65535) -}}
+{{- fail (printf "healthPort: with controller.hostNetwork, that of %s would be %d: expected at most %d" $where $port (sub 65535 (len $.Values.drivers))) -}}
+{{- end -}}
+{{- /* With `provisioner-` before it, at most the 63 characters of a container's name. */ -}}
+{{- $short := ternary $object (printf "%s-%s" (trunc 42 $object) (sha256sum $object | trunc 8)) (le (len $object) 51) }}
 - flexName: {{ $flexName | quote }}
   name: {{ $name | quote }}
   object: {{ $object | quote }}
+  short: {{ $short | quote }}
+  # `controller-`: no driver's account can be that of the nodes.
+  account: {{ printf "%s-controller-%s" (include "flexcsi.fullname" $) $object | quote }}
+  port: {{ $port }}
   directory: {{ replace "/" "~" $flexName | quote }}
   executable: {{ last $parts | quote }}
   attaches: {{ $attaches }}
@@ -104,7 +146,7 @@ The drivers, with all that follows from what is said of them, as a YAML list. Fa
   provisions: {{ $provisions }}
   provisionsOnNodes: {{ $onNode }}
   sidecars: {{ toJson $sidecars }}
-  hasController: {{ or $sidecars.attacher $sidecars.provisioner $sidecars.resizer $sidecars.snapshotter }}
+  hasController: {{ $hasController }}
   config: {{ pick $driver "name" "attachOn" "fsGroupKey" "failures" | toJson }}
   replicas: {{ default 1 $controller.replicas }}
   privileged: {{ or $controller.privileged false }}
@@ -131,18 +173,26 @@ The drivers, with all that follows from what is said of them, as a YAML list. Fa
 {{- end }}
 {{- end -}}
 
-{{- define "flexcsi.liveness" -}}
+{{/* Of flexcsi itself, both: a broken driver neither restarts it nor holds a rollout up; a wrong option does. */}}
+{{- define "flexcsi.probes" -}}
+readinessProbe:
+  {{- include "flexcsi.healthz" . | nindent 2 }}
+  periodSeconds: 5
 livenessProbe:
-  httpGet:
-    path: /healthz
-    port: {{ .port | int }}
-    {{- if .hostNetwork }}
-    host: 127.0.0.1
-    {{- end }}
+  {{- include "flexcsi.healthz" . | nindent 2 }}
   initialDelaySeconds: 15
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
+{{- end -}}
+
+{{- define "flexcsi.healthz" -}}
+httpGet:
+  path: /healthz
+  port: {{ .port | int }}
+  {{- if .hostNetwork }}
+  host: 127.0.0.1
+  {{- end }}
 {{- end -}}
 
 {{/* Another program of the pod, as root, whose socket it is, and with no other privilege. */}}

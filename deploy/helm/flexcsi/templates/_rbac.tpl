@@ -128,9 +128,9 @@
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ .kind }}
 metadata:
-  name: {{ .name }}
+  name: {{ .name | quote }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "flexcsi.labels" .root | nindent 4 }}
@@ -140,20 +140,20 @@ rules:
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ .kind }}Binding
 metadata:
-  name: {{ .name }}
+  name: {{ .name | quote }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "flexcsi.labels" .root | nindent 4 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: {{ .kind }}
-  name: {{ .name }}
+  name: {{ .name | quote }}
 subjects:
   - kind: ServiceAccount
-    name: {{ .account }}
-    namespace: {{ .root.Release.Namespace }}
+    name: {{ .account | quote }}
+    namespace: {{ .root.Release.Namespace | quote }}
 {{- end -}}
 
 {{/* The secrets of a driver's classes: root, driver, account. */}}
@@ -164,6 +164,6 @@ subjects:
 {{- end }}
 {{- range $namespace, $names := $byNamespace }}
 {{- $rules := list (dict "apiGroups" (list "") "resources" (list "secrets") "resourceNames" (uniq $names) "verbs" (list "get")) | toYaml }}
-{{- include "flexcsi.role" (dict "root" $.root "kind" "Role" "name" (printf "%s-%s-secrets" (include "flexcsi.fullname" $.root) $.driver.object) "namespace" $namespace "account" $.account "rules" $rules) }}
+{{- include "flexcsi.role" (dict "root" $.root "kind" "Role" "name" (printf "%s:secrets:%s" (include "flexcsi.scope" $.root) $.driver.name) "namespace" $namespace "account" $.account "rules" $rules) }}
 {{- end }}
 {{- end -}}
