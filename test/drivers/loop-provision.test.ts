@@ -970,7 +970,8 @@ describe.skipIf(unmet)('room', () => {
     expect(() => execFileSync('fsfreeze', ['--unfreeze', target], { stdio: 'pipe' })).toThrow(
       /Invalid argument/,
     );
-    expect((await capacity(dir)).availableBytes).toBe(availableBytes);
+    // More, where the file system had set room aside for what was still to be written.
+    expect((await capacity(dir)).availableBytes).toBeGreaterThanOrEqual(availableBytes ?? Number.NaN);
     expect(await deleteVolume(`${name}-2`)).toEqual(success);
     expect(await take()).toMatchObject(success);
   });
