@@ -970,8 +970,9 @@ describe.skipIf(unmet)('room', () => {
     expect(() => execFileSync('fsfreeze', ['--unfreeze', target], { stdio: 'pipe' })).toThrow(
       /Invalid argument/,
     );
-    // More, where the file system had set room aside for what was still to be written.
-    expect((await capacity(dir)).availableBytes).toBeGreaterThanOrEqual(availableBytes ?? Number.NaN);
+    // Not to the byte: what file systems set aside for what is still to be written comes and goes.
+    const { availableBytes: after = Number.NaN } = await capacity(dir);
+    expect(Math.abs(after - (availableBytes ?? Number.NaN))).toBeLessThan(MIB);
     expect(await deleteVolume(`${name}-2`)).toEqual(success);
     expect(await take()).toMatchObject(success);
   });
