@@ -5,6 +5,7 @@ import { checkCsiName, csiName, flexNameOf } from '../flex/names.ts';
 import { ownOptions } from '../flex/options.ts';
 import { Places } from '../flex/places.ts';
 import { SingleDriver } from '../flex/registry.ts';
+import { logGrpcTo } from '../grpc/unix-server.ts';
 import { ClusterLookup } from '../kube/lookup.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { createHost } from '../mount/host.ts';
@@ -39,6 +40,7 @@ export interface ServeParts {
  */
 export async function serve(options: ServeOptions, parts: ServeParts = {}): Promise<Serving> {
   const log = parts.log ?? createLogger(options.logLevel, options.logFormat);
+  logGrpcTo(log);
   const run = parts.run ?? createRun();
   requireTogether(options);
   const config = options.config === undefined ? noConfig : await loadConfig(resolveHere(options.config));

@@ -120,7 +120,7 @@ export class CsiServer {
 
   async #bind(): Promise<UnixServer> {
     const addServices = (to: Server): void => this.#addServices(to);
-    return await UnixServer.bind(this.#settings.socket, '--endpoint', addServices, this.#log);
+    return await UnixServer.bind(this.#settings.socket, '--endpoint', addServices);
   }
 
   /** Never rejects. */

@@ -27,9 +27,7 @@ export class UnixServer {
     path: string,
     option: string,
     addServices: (server: Server) => void,
-    log: Logger,
   ): Promise<UnixServer> {
-    setLogger(grpcLogger(log));
     await requireFree(path, option);
     const place = await makeBindPlace(path, option);
     const server = new Server();
@@ -84,11 +82,11 @@ export async function within(limitMs: number, work: Promise<unknown>): Promise<b
   return done;
 }
 
-/** grpc-js otherwise prints on standard error, past the log's format. */
-function grpcLogger(log: Logger): Partial<Console> {
+/** Of the whole process: grpc-js otherwise prints on standard error, past the log's format. */
+export function logGrpcTo(log: Logger): void {
   const write =
     (level: 'debug' | 'warn') =>
     (...texts: unknown[]): void =>
       log[level]({ grpc: texts.map(String).join(' ') }, 'gRPC');
-  return { error: write('warn'), info: write('debug'), debug: write('debug') };
+  setLogger({ error: write('warn'), info: write('debug'), debug: write('debug') });
 }

@@ -105,12 +105,7 @@ export class Registration {
     // Kubelet does not come back to a socket whose driver it has refused, only to a new one.
     if (this.#state.state === 'refused' && Date.now() >= this.#due) await this.#close();
     if (this.#server !== undefined || Date.now() < this.#due) return;
-    this.#server = await UnixServer.bind(
-      this.#path,
-      'registration',
-      (server) => this.#addService(server),
-      this.#log,
-    );
+    this.#server = await UnixServer.bind(this.#path, 'registration', (server) => this.#addService(server));
     await this.#server.open();
     this.#openedAt = Date.now();
     if (this.#state.problem !== undefined && this.#state.state === 'waiting')
